@@ -1,0 +1,165 @@
+"""One attached observer: isolated, timed, counted, and put in quarantine with back-off when it fails or is slow."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from flowstone.events.catalogue import HandlerFailed
+from flowstone.events.event import Event
+from flowstone.events.spans import message_of
+
+SLOW_NS = 100_000_000
+FIRST_QUARANTINE_NS = 1_000_000_000
+LONGEST_QUARANTINE_NS = 300_000_000_000
+DRAIN_SECONDS = 5.0
+
+log = logging.getLogger("flowstone.handlers")
+
+
+class HandlerInfo(NamedTuple):
+    """What is known of an attached handler; ``calls == handled + failures``; ``skipped`` were in quarantine."""
+
+    id: str
+    events: tuple[str, ...]
+    queued: bool
+    calls: int
+    failures: int
+    slow: int
+    skipped: int
+    dropped: int
+    quarantined: bool
+
+
+class Surroundings(Protocol):
+    """What a handler needs of the dispatcher."""
+
+    monotonic_ns: Callable[[], int]
+
+    def emit(self, cls: type[Event], /, **fields: Any) -> None:
+        """Emit an event."""
+        ...
+
+
+class Handler:
+    """An observer that runs in the emitting thread."""
+
+    queued = False
+
+    def __init__(self, id: str, patterns: tuple[str, ...], function: Callable[[Event], Any], dispatcher: Surroundings) -> None:
+        self.id, self.patterns = id, patterns
+        self._function, self._dispatcher = function, dispatcher
+        self._clock = dispatcher.monotonic_ns
+        self.calls = self.failures = self.slow = self.skipped = self.dropped = 0
+        self._in_a_row = 0
+        self._quarantined_until = 0
+
+    def hears(self, name: str) -> bool:
+        """Whether an event called *name* is for this handler."""
+        return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) for p in self.patterns)
+
+    def hears_prefix(self, prefix: str) -> bool:
+        """Whether any event whose name starts with *prefix* could be for this handler."""
+        return any(p.startswith(prefix) or (p.endswith("*") and prefix.startswith(p[:-1])) for p in self.patterns)
+
+    def info(self) -> HandlerInfo:
+        """The handler's figures now."""
+        return HandlerInfo(
+            self.id, self.patterns, self.queued, self.calls, self.failures, self.slow, self.skipped, self.dropped,
+            bool(self._quarantined_until) and self._clock() < self._quarantined_until,
+        )
+
+    def handle(self, happened: Event) -> None:
+        """Handle the event; never raises, except ``KeyboardInterrupt``."""
+        self._call(happened)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _call(self, happened: Event) -> None:
+        started = self._clock()
+        if self._quarantined_until and started < self._quarantined_until:
+            self.skipped += 1
+            return
+        self.calls += 1
+        try:
+            self._function(happened)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - telemetry never breaks work, whatever it raises
+            self.failures += 1
+            self._punish(happened, "error", self._clock() - started, error)
+            return
+        elapsed = self._clock() - started
+        if elapsed > SLOW_NS and not self.queued:
+            self.slow += 1
+            self._punish(happened, "slow", elapsed, None)
+        elif self._in_a_row:
+            self._in_a_row = self._quarantined_until = 0
+
+    def _punish(self, happened: Event, kind: str, elapsed: int, error: BaseException | None) -> None:
+        pause = min(FIRST_QUARANTINE_NS << min(self._in_a_row, 20), LONGEST_QUARANTINE_NS)
+        self._in_a_row += 1
+        self._quarantined_until = self._clock() + pause
+        what = f"{type(error).__name__}: {message_of(error)}" if error else f"took {elapsed / 1e6:.0f} ms"
+        log.warning("handler %s on %s: %s; quarantined for %g s", self.id, happened.name, what, pause / 1e9)
+        if not isinstance(happened, HandlerFailed):
+            self._dispatcher.emit(
+                HandlerFailed, handler=self.id, event=happened.name, kind=kind, duration_ns=elapsed, quarantine_ns=pause,
+                type=type(error).__name__ if error else "", message=message_of(error) if error else what,
+            )
+
+
+class QueuedHandler(Handler):
+    """An observer behind a bounded queue and a thread; every event offered is handled, skipped or counted as dropped."""
+
+    queued = True
+
+    def __init__(
+        self, id: str, patterns: tuple[str, ...], function: Callable[[Event], Any], dispatcher: Surroundings, capacity: int
+    ) -> None:
+        super().__init__(id, patterns, function, dispatcher)
+        self._queue: queue.Queue[Event | None] = queue.Queue(capacity)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def handle(self, happened: Event) -> None:
+        """Put the event in the queue, or count it as dropped; never waits."""
+        with self._lock:
+            if self._closed:
+                self.dropped += 1
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"flowstone-handler-{self.id}", daemon=True)
+                self._thread.start()
+            try:
+                self._queue.put_nowait(happened)
+            except queue.Full:
+                self.dropped += 1
+
+    def close(self) -> None:
+        """Handle what was accepted, for at most 5 seconds; what remains then is counted as dropped."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        try:
+            self._queue.put(None, timeout=DRAIN_SECONDS)
+            thread.join(DRAIN_SECONDS)
+        except queue.Full:
+            pass
+        while thread.is_alive():
+            try:
+                if self._queue.get_nowait() is not None:
+                    self.dropped += 1
+            except queue.Empty:
+                return
+
+    def _work(self) -> None:
+        while (happened := self._queue.get()) is not None:
+            self._call(happened)

@@ -1,0 +1,186 @@
+"""Every error FlowStone raises: one tree, each named by its consequence.
+
+An error's text is its message, else the first line of its class docstring. ``hint`` says what to do about it, ``context``
+names the things involved, ``retryable`` says whether the same call can succeed later. HTTP status and exit code are mapped
+at the doors, never here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+
+class FlowStoneError(Exception):
+    """Something FlowStone was asked to do could not be done."""
+
+    type: ClassVar[str] = "flowstone_error"
+    retryable: bool = False
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, **context: Any) -> None:
+        self.message = message or (type(self).__doc__ or type(self).__name__).splitlines()[0]
+        self.hint = hint
+        self.context = context
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.hint, self.context))
+
+
+def _rebuild(cls: type[FlowStoneError], message: str, hint: str | None, context: dict[str, Any]) -> FlowStoneError:
+    error = cls.__new__(cls)
+    FlowStoneError.__init__(error, message, hint=hint, **context)
+    return error
+
+
+class UsageError(FlowStoneError):
+    """The request was not understood."""
+
+    type = "usage_error"
+
+
+class SettingsError(UsageError):
+    """A setting is unknown or has a value it cannot have."""
+
+    type = "settings_error"
+
+
+class LoadError(UsageError):
+    """The pipeline's code could not be loaded."""
+
+    type = "load_failed"
+
+
+class NotFoundError(UsageError):
+    """The thing asked for does not exist."""
+
+    type = "not_found"
+
+
+class PartitionError(UsageError):
+    """The partition key is not one this asset has."""
+
+    type = "partition_invalid"
+
+
+class ValidationError(UsageError):
+    """The pipeline is not valid; every problem is listed."""
+
+    type = "pipeline_invalid"
+
+    def __init__(self, message: str | None = None, *, problems: Iterable[str] = (), hint: str | None = None, **context: Any) -> None:
+        self.problems = tuple(problems)
+        if message is None and self.problems:
+            count = len(self.problems)
+            message = f"{count} problem{'s' if count != 1 else ''} found:\n" + "\n".join(f"  - {p}" for p in self.problems)
+        super().__init__(message, hint=hint, **context)
+
+
+class ExecutionError(FlowStoneError):
+    """A materialization failed in user code."""
+
+    type = "execution_failed"
+
+
+class StorageError(FlowStoneError):
+    """A value could not be stored or loaded."""
+
+    type = "io_failed"
+
+
+class TransientStorageError(StorageError):
+    """The storage did not answer in time; the same call may succeed later."""
+
+    type = "io_unavailable"
+    retryable = True
+
+
+class FormatError(StorageError):
+    """No format can hold this value."""
+
+    type = "format_unsupported"
+
+
+class CorruptOutputError(StorageError):
+    """The stored bytes are not the bytes that were recorded."""
+
+    type = "output_corrupt"
+
+
+class MissingOutputError(StorageError):
+    """The stored bytes are gone."""
+
+    type = "output_missing"
+
+
+class DependencyError(FlowStoneError):
+    """A required upstream value is missing."""
+
+    type = "dependency_not_ready"
+
+
+class WorkerLostError(FlowStoneError):
+    """The process that ran the attempt died before it could say how it ended."""
+
+    type = "worker_lost"
+    retryable = True
+
+
+class RecordError(FlowStoneError):
+    """The record of a finished step could not be written; the run stops and its code is not repeated here."""
+
+    type = "record_failed"
+
+
+class DatabaseError(FlowStoneError):
+    """The database could not be used."""
+
+    type = "database_failed"
+
+
+class SchemaError(DatabaseError):
+    """The database has another schema than this version of FlowStone."""
+
+    type = "schema_mismatch"
+
+
+class HandlerError(UsageError):
+    """The handler cannot be attached or detached."""
+
+    type = "handler_invalid"
+
+
+class EventError(UsageError):
+    """The event's declaration or its fields are wrong."""
+
+    type = "event_invalid"
+
+
+class RunFailedError(FlowStoneError):
+    """The run did not succeed."""
+
+    type = "run_failed"
+
+
+class RetryLater(Exception):  # noqa: N818 - a request, named by what happens next
+    """Raised by user code: the outside is not ready; try again after *after* seconds without spending an attempt."""
+
+    def __init__(self, after: float, message: str = "not ready yet") -> None:
+        if not after > 0:
+            raise ValueError(f"RetryLater(after={after!r}): after is a number of seconds above 0")
+        self.after = float(after)
+        super().__init__(message)
+
+
+class GiveUp(Exception):  # noqa: N818 - a request, named by what happens next
+    """Raised by user code: retrying cannot help; the materialization fails now."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str | None:
+    """The hint ``did you mean 'x'?`` for the closest known name, or ``None``."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else None

@@ -1,0 +1,76 @@
+"""Secrets leave no trace: text is redacted once, when an event or a captured log line is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+MASK = "[redacted]"
+LIMIT = 16_384  # characters kept of one text
+
+_NAMES = r"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|authorization|cookie"
+_DEFAULT = re.compile(
+    "|".join(
+        (
+            # name = value, "name": "value", Authorization: Bearer value
+            rf"(?i:([\"']?\b[\w-]*(?:{_NAMES})[\w-]*[\"']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?(?:\"[^\"]*\"|'[^']*'|[^\s,;&\"']+))",
+            r"(?i:(\b(?:bearer|basic)\s+)[a-z0-9+/_.~=-]{8,})",
+            r"([a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)",  # scheme://user:password@
+            r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+            r"\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}\b",
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+        )
+    )
+)
+_SECRET_NAME = re.compile(rf"(?i)(?:{_NAMES})")
+_HINT = re.compile(r"(?i)pass|secret|token|key|credential|authoriz|cookie|bearer|basic|://|AKIA|ASIA|gh[pousr]_|xox")
+
+
+class Redactor:
+    """A function from text to text without secrets.
+
+    *patterns* are further regular expressions whose whole match is masked; *values* are exact secrets to mask (those that
+    were resolved through ``secret:NAME``). Texts longer than :data:`LIMIT` characters are cut and say so.
+    """
+
+    def __init__(self, patterns: Iterable[str] = (), values: Iterable[str] = ()) -> None:
+        self._own = [re.compile(p) for p in patterns]
+        self._values: set[str] = set()
+        for value in values:
+            self.add_value(value)
+
+    def add_value(self, value: str) -> None:
+        """Mask *value* wherever it occurs from now on; values under 4 characters would mask half the language and are left."""
+        if len(value) >= 4:
+            self._values.add(value)
+
+    def text(self, text: str, limit: int = LIMIT) -> str:
+        """Return *text* without secrets, cut to *limit* characters."""
+        if len(text) > limit:
+            text = text[:limit] + f"... [{len(text) - limit} more characters]"
+        for value in self._values:
+            if value in text:
+                text = text.replace(value, MASK)
+        for pattern in self._own:
+            text = pattern.sub(MASK, text)
+        if _HINT.search(text):
+            text = _DEFAULT.sub(_mask, text)
+        return text
+
+    def value(self, value: Any, name: str = "") -> Any:
+        """Return *value* with every text in it redacted; the value under a secret-sounding *name* is masked whole."""
+        if name and value is not None and not isinstance(value, (dict, list, tuple)) and _SECRET_NAME.search(name):
+            return MASK
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.value(item, str(key)) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(item) for item in value]
+        return value
+
+
+def _mask(match: re.Match[str]) -> str:
+    kept = next((group for group in match.groups() if group is not None), "")
+    return kept + MASK

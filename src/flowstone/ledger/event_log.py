@@ -1,0 +1,24 @@
+"""The recorder that appends every recorded event to the event log."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flowstone.events.event import Event
+from flowstone.stores import events
+from flowstone.stores.database import Transaction
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EventLog:
+    """Appends events of one project; the payload is the event's fields as JSON, the log's own columns left out."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+
+    def record(self, happened: Event, tx: Transaction) -> None:
+        """Append the event to the log, in the transaction of the change."""
+        if happened.recorded:
+            run_id = getattr(happened, "run_id", None)
+            events.add(tx, self._project, happened.at, happened.name, run_id, _encode(happened).decode())

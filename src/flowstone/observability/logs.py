@@ -1,0 +1,81 @@
+"""One shape for every log line, FlowStone's and users': JSON or console text, one physical line per record.
+
+Events are rendered into log lines here; events never ride inside logs. Nothing here touches the root logger unless
+:func:`configure` is called, and only the command line calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+from flowstone.events.catalogue import ErrorRecorded, HandlerFailed, MaterializationException, RunSuspended
+from flowstone.events.context import current
+from flowstone.events.event import Event, attributes_of
+from flowstone.foundation.clock import as_datetime
+from flowstone.foundation.serialize import to_json
+
+_WARNINGS = (MaterializationException, RunSuspended, HandlerFailed)
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {10: "\\n", 13: "\\r", 9: "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+log = logging.getLogger("flowstone.events")
+
+
+def one_line(text: str) -> str:
+    """Return *text* with control characters escaped: it cannot start a second line or move a terminal's cursor."""
+    return text.translate(_CONTROL)
+
+
+def log_event(happened: Event) -> None:
+    """Render an event as one log record of logger ``flowstone.events``: an observer."""
+    level = logging.ERROR if isinstance(happened, ErrorRecorded) else logging.WARNING if isinstance(happened, _WARNINGS) else logging.INFO
+    if log.isEnabledFor(level):
+        fields = {name: value for name, value in attributes_of(happened).items() if value != ""}
+        log.log(level, "%s", sentence(happened, fields), extra={"flowstone": {"event": happened.name, **fields}})
+
+
+def sentence(happened: Event, fields: dict[str, Any]) -> str:
+    """The event's documentation and its fields as ``name=value``: readable, complete, greppable."""
+    first = (type(happened).__doc__ or happened.name).splitlines()[0].rstrip(".")
+    return first + "".join(f" {name}={value}" for name, value in fields.items() if name != "trace_id")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``ts level logger msg``, then the context and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        line: dict[str, Any] = {
+            "ts": as_datetime(int(record.created * 1e9)).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(), "logger": record.name, "msg": record.getMessage(),
+        }
+        scope = current.get()
+        if scope is not None:
+            line |= {"run_id": scope.run_id, "asset": scope.asset, "partition": scope.partition, "attempt": scope.attempt, "trace_id": scope.trace_id}
+        line |= getattr(record, "flowstone", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return to_json(line)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """One readable line: time, level, logger, message; control characters escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of text."""
+        at = as_datetime(int(record.created * 1e9)).strftime("%H:%M:%S")
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return f"{at} {record.levelname.lower():7} {record.name}  {one_line(text)}"
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> logging.Handler:
+    """Send log records of *level* and above to *stream* (default: standard error) as ``json`` or ``console`` lines."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    return handler

@@ -1,0 +1,139 @@
+"""Materializations and their attempts: claims and settlements are compare-and-set, the loser sees rowcount 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, Update, bindparam, func, select, update
+
+from flowstone.stores.database import Transaction
+from flowstone.stores.records import AttemptRecord, MaterializationRecord
+from flowstone.stores.statements import inserting, inserting_once
+from flowstone.stores.tables import attempt, materialization, run
+
+_insert = inserting_once(materialization, "id")
+_insert_attempt = inserting(attempt, "id")
+
+
+def _retry() -> Update:
+    return (
+        update(materialization)
+        .where(materialization.c.id == bindparam("row"), materialization.c.status == "retrying")
+        .values(status="running", attempts=materialization.c.attempts + 1, not_before=None)
+    )
+
+
+def _settle() -> Update:
+    return (
+        update(materialization)
+        .where(materialization.c.id == bindparam("row"), materialization.c.status == "running")
+        .values(
+            status=bindparam("new"), reason=bindparam("why"), message=bindparam("text"), output=bindparam("made"),
+            not_before=bindparam("until"), later=materialization.c.later + bindparam("postponed"),
+        )
+    )
+
+
+def _settle_attempt() -> Update:
+    return (
+        update(attempt)
+        .where(attempt.c.id == bindparam("row"), attempt.c.process == bindparam("holder"), attempt.c.status == "running")
+        .values(status=bindparam("new"), ended_at=bindparam("end"), duration_ns=bindparam("took"), error=bindparam("failure"))
+    )
+
+
+def claim_new(tx: Transaction, run_id: str, asset: str, partition: str) -> int | None:
+    """Add the running materialization; return its row, or ``None`` when another claim won."""
+    cursor = tx.execute(_insert, _row(run_id, asset, partition, "running", attempts=1))
+    return int(cursor.lastrowid) if cursor.rowcount == 1 else None
+
+
+def claim_again(tx: Transaction, row: int) -> bool:
+    """Move a retrying materialization to running; return whether this claim won."""
+    return bool(tx.execute(_retry, {"row": row}).rowcount == 1)
+
+
+def begin_attempt(tx: Transaction, row: int, number: int, process: str, at: int) -> int:
+    """Add the attempt's row and return it."""
+    values = {"materialization": row, "number": number, "process": process, "status": "running", "started_at": at}
+    cursor = tx.execute(_insert_attempt, {**values, "ended_at": None, "duration_ns": None, "error": ""})
+    return int(cursor.lastrowid)
+
+
+def settle_attempt(tx: Transaction, row: int, process: str, status: str, at: int, duration_ns: int | None, error: str = "") -> bool:
+    """End a running attempt of *process*; return ``False`` when it is not running or not its own."""
+    values = {"row": row, "holder": process, "new": status, "end": at, "took": duration_ns, "failure": error}
+    return bool(tx.execute(_settle_attempt, values).rowcount == 1)
+
+
+def settle(
+    tx: Transaction, row: int, status: str, *, reason: str = "", message: str = "", output: str = "",
+    not_before: int | None = None, postponed: bool = False,
+) -> bool:
+    """Move a running materialization on; *postponed* counts a try that spent no attempt."""
+    values = {"row": row, "new": status, "why": reason, "text": message, "made": output, "until": not_before}
+    return bool(tx.execute(_settle, {**values, "postponed": int(postponed)}).rowcount == 1)
+
+
+def conclude(tx: Transaction, run_id: str, asset: str, partition: str, status: str, *, reason: str = "", message: str = "", output: str = "") -> bool:
+    """Add a materialization that ends without an attempt: reused or skipped."""
+    row = _row(run_id, asset, partition, status, reason=reason, message=message, output=output)
+    return bool(tx.execute(_insert, row).rowcount == 1)
+
+
+def _row(run_id: str, asset: str, partition: str, status: str, **more: Any) -> dict[str, Any]:
+    blank = {"attempts": 0, "later": 0, "not_before": None, "reason": "", "message": "", "output": ""}
+    return {"run_id": run_id, "asset": asset, "partition": partition, "status": status, **blank, **more}
+
+
+def of_run(connection: Connection, run_id: str) -> list[MaterializationRecord]:
+    """The materializations of a run that have begun or ended; pending ones have no row."""
+    query = select(materialization).where(materialization.c.run_id == run_id).order_by(materialization.c.id)
+    return [MaterializationRecord.of(row) for row in connection.execute(query).mappings()]
+
+
+def _attempts() -> Select[Any]:
+    return select(
+        attempt, materialization.c.asset, materialization.c.partition, materialization.c.run_id
+    ).join(materialization, attempt.c.materialization == materialization.c.id)
+
+
+def attempts_of_run(connection: Connection, run_id: str) -> list[AttemptRecord]:
+    """Every attempt of a run in order of their start."""
+    query = _attempts().where(materialization.c.run_id == run_id).order_by(attempt.c.id)
+    return [AttemptRecord.of(row) for row in connection.execute(query).mappings()]
+
+
+def running_attempts(connection: Connection, process: str | None = None) -> list[AttemptRecord]:
+    """The attempts without an ending, of one process or of all."""
+    query = _attempts().where(attempt.c.status == "running")
+    if process is not None:
+        query = query.where(attempt.c.process == process)
+    return [AttemptRecord.of(row) for row in connection.execute(query.order_by(attempt.c.id)).mappings()]
+
+
+def row_of(connection: Connection, run_id: str, asset: str, partition: str) -> MaterializationRecord | None:
+    """One materialization of a run, or ``None`` while it is pending."""
+    key = (materialization.c.run_id == run_id, materialization.c.asset == asset, materialization.c.partition == partition)
+    row = connection.execute(select(materialization).where(*key)).mappings().first()
+    return MaterializationRecord.of(row) if row else None
+
+
+def newest_of(connection: Connection, project: str, asset: str, partition: str | None = None) -> MaterializationRecord | None:
+    """The newest materialization of an asset, of one partition or of any."""
+    query = select(materialization).join(run, run.c.id == materialization.c.run_id)
+    query = query.where(run.c.project == project, materialization.c.asset == asset)
+    if partition is not None:
+        query = query.where(materialization.c.partition == partition)
+    row = connection.execute(query.order_by(materialization.c.id.desc()).limit(1)).mappings().first()
+    return MaterializationRecord.of(row) if row else None
+
+
+def newest_by_asset(connection: Connection, project: str) -> dict[tuple[str, str], MaterializationRecord]:
+    """The newest materialization of every asset x partition."""
+    newest = (
+        select(func.max(materialization.c.id)).join(run, run.c.id == materialization.c.run_id)
+        .where(run.c.project == project).group_by(materialization.c.asset, materialization.c.partition)
+    )
+    rows = connection.execute(select(materialization).where(materialization.c.id.in_(newest))).mappings()
+    return {(row["asset"], row["partition"]): MaterializationRecord.of(row) for row in rows}

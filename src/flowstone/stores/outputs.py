@@ -1,0 +1,107 @@
+"""Outputs and the pointers that make one of them current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Delete, Insert, and_, bindparam, delete, func, insert, select
+
+from flowstone.foundation.errors import NotFoundError
+from flowstone.stores.database import Transaction
+from flowstone.stores.records import OutputRecord
+from flowstone.stores.statements import upserting
+from flowstone.stores.tables import current_output, output
+
+_CHUNK = 500  # bound parameters of one IN list, under every database's limit
+
+
+def _insert() -> Insert:
+    values: dict[str, Any] = {column.name: bindparam(column.name) for column in output.columns}
+    key = (output.c.project == bindparam("project"), output.c.asset == bindparam("asset"), output.c.partition == bindparam("partition"))
+    values["version"] = select(func.coalesce(func.max(output.c.version), 0) + 1).where(*key).scalar_subquery()
+    return insert(output).values(values)
+
+
+def _forget() -> Delete:
+    key = and_(
+        current_output.c.project == bindparam("p"), current_output.c.asset == bindparam("a"),
+        current_output.c.partition == bindparam("k"), current_output.c.output == bindparam("o"),
+    )
+    return delete(current_output).where(key)
+
+
+_point = upserting(current_output, "project", "asset", "partition")
+
+
+def add(tx: Transaction, values: dict[str, Any]) -> None:
+    """Add an output; its version is the next one of its asset and partition."""
+    tx.execute(_insert, values)
+
+
+def point(tx: Transaction, project: str, asset: str, partition: str, id: str) -> None:
+    """Make the output the current one."""
+    tx.execute(_point, {"project": project, "asset": asset, "partition": partition, "output": id})
+
+
+def withdraw(tx: Transaction, project: str, asset: str, partition: str, id: str) -> bool:
+    """Remove the pointer if it still points to *id*; the output and its bytes stay."""
+    return bool(tx.execute(_forget, {"p": project, "a": asset, "k": partition, "o": id}).rowcount == 1)
+
+
+_joined = select(output).join(current_output, current_output.c.output == output.c.id)
+
+
+def current(connection: Connection, project: str, asset: str, partition: str) -> OutputRecord | None:
+    """The current output of an asset's partition."""
+    key = (current_output.c.project == project, current_output.c.asset == asset, current_output.c.partition == partition)
+    row = connection.execute(_joined.where(*key)).mappings().first()
+    return OutputRecord.of(row) if row else None
+
+
+def current_of(connection: Connection, project: str, assets: Iterable[str] | None = None) -> dict[tuple[str, str], OutputRecord]:
+    """Every current output of the named assets, or of all, by asset and partition."""
+    query = _joined.where(current_output.c.project == project)
+    if assets is None:
+        rows = list(connection.execute(query).mappings())
+    else:
+        names = list(assets)
+        chunks = (names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK))
+        rows = [row for chunk in chunks for row in connection.execute(query.where(current_output.c.asset.in_(chunk))).mappings()]
+    return {(row["asset"], row["partition"]): OutputRecord.of(row) for row in rows}
+
+
+def partitions_of(connection: Connection, project: str, asset: str) -> list[str]:
+    """The encoded partitions of an asset that have a current output."""
+    key = (current_output.c.project == project, current_output.c.asset == asset)
+    return list(connection.execute(select(current_output.c.partition).where(*key).order_by(current_output.c.partition)).scalars())
+
+
+def of_run(connection: Connection, project: str, run_id: str) -> list[OutputRecord]:
+    """The outputs a run made, in order."""
+    rows = connection.execute(select(output).where(output.c.project == project, output.c.run_id == run_id).order_by(output.c.created_at))
+    return [OutputRecord.of(row) for row in rows.mappings()]
+
+
+def versions(connection: Connection, project: str, asset: str, partition: str) -> list[OutputRecord]:
+    """Every version of an asset's partition, newest first."""
+    key = (output.c.project == project, output.c.asset == asset, output.c.partition == partition)
+    rows = connection.execute(select(output).where(*key).order_by(output.c.version.desc()))
+    return [OutputRecord.of(row) for row in rows.mappings()]
+
+
+def find(connection: Connection, ids: Iterable[str]) -> dict[str, OutputRecord]:
+    """The outputs with these ids, by id."""
+    wanted = list(ids)
+    chunks = (wanted[i : i + _CHUNK] for i in range(0, len(wanted), _CHUNK))
+    rows = [row for chunk in chunks for row in connection.execute(select(output).where(output.c.id.in_(chunk))).mappings()]
+    return {row["id"]: OutputRecord.of(row) for row in rows}
+
+
+def one(connection: Connection, project: str, id: str) -> OutputRecord:
+    """The output with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
+    key = (output.c.project == project, output.c.id.startswith(id, autoescape=True))
+    rows = list(connection.execute(select(output).where(*key).limit(2)).mappings())
+    if len(rows) != 1:
+        raise NotFoundError(f"there is {'more than one' if rows else 'no'} output {id!r}", hint="flowstone show RUN lists a run's outputs")
+    return OutputRecord.of(rows[0])

@@ -1,0 +1,33 @@
+"""Processes that hold the store: who is alive is a fact, not a guess."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Update, bindparam, select, update
+
+from flowstone.stores.database import Transaction
+from flowstone.stores.records import ProcessRecord
+from flowstone.stores.statements import inserting
+from flowstone.stores.tables import process
+
+_insert = inserting(process)
+
+
+def _end() -> Update:
+    return update(process).where(process.c.id == bindparam("process_id")).values(ended_at=bindparam("at"))
+
+
+def register(tx: Transaction, id: str, host: str, pid: int, at: int) -> None:
+    """Add the row of a process that begins."""
+    values = {"id": id, "host": host, "pid": pid, "started_at": at, "heartbeat_at": at, "ended_at": None}
+    tx.execute(_insert, values)
+
+
+def end(tx: Transaction, id: str, at: int) -> None:
+    """Say that the process has ended in good order, or was found dead."""
+    tx.execute(_end, {"process_id": id, "at": at})
+
+
+def not_ended(connection: Connection) -> list[ProcessRecord]:
+    """The processes nobody has seen the end of."""
+    rows = connection.execute(select(process).where(process.c.ended_at.is_(None)).order_by(process.c.started_at))
+    return [ProcessRecord.of(row) for row in rows.mappings()]
