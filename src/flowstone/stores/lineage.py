@@ -33,3 +33,12 @@ def walk(connection: Connection, start: str, *, down: bool = False, depth: int |
                     ahead.append(row[there.name])
         frontier = ahead
     return list(found.values())
+
+
+def edges_into(connection: Connection, ids: list[str]) -> list[EdgeRecord]:
+    """The edges into each of the outputs *ids*."""
+    found: list[EdgeRecord] = []
+    for i in range(0, len(ids), 500):
+        query = select(lineage).where(lineage.c.downstream.in_(ids[i : i + 500])).order_by(lineage.c.downstream, lineage.c.parameter)
+        found += [EdgeRecord.of(row) for row in connection.execute(query).mappings()]
+    return found

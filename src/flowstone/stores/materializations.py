@@ -112,6 +112,12 @@ def running_attempts(connection: Connection, process: str | None = None) -> list
     return [AttemptRecord.of(row) for row in connection.execute(query.order_by(attempt.c.id)).mappings()]
 
 
+def lost_before(connection: Connection, record: AttemptRecord) -> int:
+    """How many earlier attempts of the same materialization were lost with their process."""
+    query = select(func.count()).where(attempt.c.materialization == record.materialization, attempt.c.status == "lost")
+    return int(connection.execute(query).scalar_one())
+
+
 def row_of(connection: Connection, run_id: str, asset: str, partition: str) -> MaterializationRecord | None:
     """One materialization of a run, or ``None`` while it is pending."""
     key = (materialization.c.run_id == run_id, materialization.c.asset == asset, materialization.c.partition == partition)

@@ -59,15 +59,17 @@ def current(connection: Connection, project: str, asset: str, partition: str) ->
     return OutputRecord.of(row) if row else None
 
 
-def current_of(connection: Connection, project: str, assets: Iterable[str] | None = None) -> dict[tuple[str, str], OutputRecord]:
-    """Every current output of the named assets, or of all, by asset and partition."""
+def current_of(
+    connection: Connection, project: str, assets: Iterable[str] | None = None, partitions: Iterable[str] | None = None
+) -> dict[tuple[str, str], OutputRecord]:
+    """Every current output of the named assets and partitions, or of all, by asset and partition."""
     query = _joined.where(current_output.c.project == project)
-    if assets is None:
-        rows = list(connection.execute(query).mappings())
-    else:
-        names = list(assets)
-        chunks = (names[i : i + _CHUNK] for i in range(0, len(names), _CHUNK))
-        rows = [row for chunk in chunks for row in connection.execute(query.where(current_output.c.asset.in_(chunk))).mappings()]
+    keys = list(partitions) if partitions is not None else []
+    if 0 < len(keys) <= _CHUNK:
+        query = query.where(current_output.c.partition.in_(keys))
+    names = list(assets) if assets is not None else []
+    chunks = [query.where(current_output.c.asset.in_(names[i : i + _CHUNK])) for i in range(0, len(names), _CHUNK)]
+    rows = [row for chunk in ([query] if assets is None else chunks) for row in connection.execute(chunk).mappings()]
     return {(row["asset"], row["partition"]): OutputRecord.of(row) for row in rows}
 
 

@@ -68,6 +68,7 @@ class AttemptRecord(Record, frozen=True, kw_only=True):
     """One try at a materialization."""
 
     id: int
+    materialization: int
     asset: str
     partition: str
     run_id: str

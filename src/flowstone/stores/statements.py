@@ -23,7 +23,7 @@ class Prepared:
         self.sql = str(compiled)
         order: Iterable[str] | None = getattr(compiled, "positiontup", None)
         self._order = tuple(order) if order is not None else None
-        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._constants = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """Return *values* as the driver wants them: a list in order, or the mapping itself."""

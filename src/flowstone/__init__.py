@@ -1,0 +1,58 @@
+"""FlowStone: asset-first data orchestration that can prove what it did.
+
+The public names, by what they are for. Heavy parts (the database, the engine) load when :class:`FlowStone` is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# what users write
+from flowstone.assets import Asset, Daily, Keys, Pipeline, Retry, Static, asset, latest_before, same, source
+
+# events of your own
+from flowstone.events.event import Attribute, Bytes, Count, Event, Label, Nanoseconds, Text, event, measurement
+from flowstone.events.spans import SpanKind, span
+
+# errors
+from flowstone.foundation.errors import FlowStoneError, GiveUp, RetryLater, RunFailedError, ValidationError
+
+if TYPE_CHECKING:
+    from flowstone.app.facade import FlowStone
+    from flowstone.execution.context import Context
+    from flowstone.execution.result import RunResult, StepResult
+    from flowstone.io_managers import Output
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "FlowStone": "flowstone.app.facade",
+    "Context": "flowstone.execution.context",
+    "RunResult": "flowstone.execution.result",
+    "StepResult": "flowstone.execution.result",
+    "Output": "flowstone.io_managers",
+}
+
+__all__ = [
+    # what users write
+    "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Retry", "Static", "asset", "latest_before", "same", "source",
+    # running it
+    "FlowStone", "RunResult", "StepResult",
+    # events of your own
+    "Attribute", "Bytes", "Count", "Event", "Label", "Nanoseconds", "SpanKind", "Text", "event", "measurement", "span",
+    # errors
+    "FlowStoneError", "GiveUp", "RetryLater", "RunFailedError", "ValidationError",
+    "__version__",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a heavy public name when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'flowstone' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

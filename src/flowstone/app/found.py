@@ -1,0 +1,84 @@
+"""Finds the output a person means: an asset, maybe a partition, maybe a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowstone.app.wiring import Deployment
+from flowstone.assets.keys import decode_key, display_key, encode_key
+from flowstone.assets.pipeline import Pipeline
+from flowstone.execution.planner import Planner
+from flowstone.foundation.clock import as_datetime
+from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
+from flowstone.stores import materializations, outputs, pipelines, runs
+from flowstone.stores.records import OutputRecord
+
+
+class Found:
+    """Answers with the pipeline when there is one, else from what is stored."""
+
+    def __init__(self, deployment: Deployment, pipeline: Pipeline | None) -> None:
+        self._deployment, self._pipeline = deployment, pipeline
+        self._project = deployment.settings.project
+
+    def partition(self, asset: str, partition: Any = None) -> str:
+        """The encoded partition a request means; without a pipeline the latest is the newest that has a value."""
+        if self._pipeline is not None:
+            declared = self._pipeline[asset]
+            now = as_datetime(self._deployment.clock.now_ns())
+            planner = Planner(self._pipeline, self._project, self._deployment.planning(), now)
+            return encode_key(planner.key_of(declared, partition) if partition in (None, "latest") else _parsed(declared, partition))
+        stored = self.partitions(asset)
+        if partition in (None, "latest"):
+            return max(stored, key=_order, default="")
+        text = partition if isinstance(partition, str) else encode_key(partition)
+        for encoded in stored:
+            if text in (encoded, display_key(decode_key(encoded))):
+                return encoded
+        shown = ", ".join(display_key(decode_key(encoded)) for encoded in sorted(stored)[:20])
+        raise PartitionError(f"{asset} has no value for partition {text!r}", hint=f"it has: {shown or 'none'}")
+
+    def partitions(self, asset: str) -> list[str]:
+        """The encoded partitions of *asset* with a current output; raises :class:`NotFoundError` for an unknown asset."""
+        with self._deployment.reading().reading() as connection:
+            stored = outputs.partitions_of(connection, self._project, asset)
+            known = [item["name"] for record in pipelines.newest(connection, self._project) for item in record.definition["assets"]]
+        if not stored and asset not in known:
+            hint = did_you_mean(asset, known) or f"known: {', '.join(known[:20]) or 'none; run something first'}"
+            raise NotFoundError(f"project {self._project!r} has no asset {asset!r}", hint=hint)
+        return stored
+
+    def output(self, asset: str, partition: Any = None, *, run_id: str | None = None) -> OutputRecord:
+        """The current output, or the one a run made or reused; raises :class:`MissingOutputError` when there is none."""
+        if run_id is not None:
+            return self._of_run(asset, partition, run_id)
+        encoded = self.partition(asset, partition)
+        with self._deployment.reading().reading() as connection:
+            record = outputs.current(connection, self._project, asset, encoded)
+        if record is None:
+            where = f"{asset} {display_key(decode_key(encoded))}" if encoded else asset
+            raise MissingOutputError(f"{where} has no value", hint=f"flowstone run {asset}")
+        return record
+
+    def _of_run(self, asset: str, partition: Any, run_id: str) -> OutputRecord:
+        with self._deployment.reading().reading() as connection:
+            run = runs.find(connection, self._project, run_id)
+            rows = [row for row in materializations.of_run(connection, run.id) if row.asset == asset and row.output]
+            if partition not in (None, "latest"):
+                text = partition if isinstance(partition, str) else encode_key(partition)
+                rows = [row for row in rows if text in (row.partition, display_key(decode_key(row.partition)))]
+            made = outputs.find(connection, [row.output for row in rows])
+        if len(rows) != 1:
+            raise MissingOutputError(f"{run.id} has {len(rows) or 'no'} values of {asset}", hint="name one --partition" if rows else f"flowstone show {run.id}")
+        return made[rows[0].output]
+
+
+def _parsed(declared: Any, partition: Any) -> Any:
+    if declared.partitions is None:
+        raise PartitionError(f"asset {declared.name!r} has no partitions, but partition {partition!r} was given", hint="leave it out")
+    return declared.partitions.parse(partition) if isinstance(partition, str) else partition
+
+
+def _order(encoded: str) -> tuple[str, Any]:
+    key = decode_key(encoded)
+    return (type(key).__name__, key if key is not None else "")

@@ -1,0 +1,87 @@
+"""Views that put several stores' records side by side, and the checks of what the facade is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from flowstone.app.conditions import Conditions
+from flowstone.assets.definition import definition_notes
+from flowstone.assets.keys import display_key
+from flowstone.assets.pipeline import Pipeline
+from flowstone.execution import plan as plans
+from flowstone.foundation.errors import SettingsError, did_you_mean
+from flowstone.foundation.serialize import to_json
+from flowstone.ledger.lineage import Walk
+from flowstone.stores import errors, events, materializations, outputs, runs
+from flowstone.stores import lineage as edges
+from flowstone.stores.records import AttemptRecord, EdgeRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run and everything recorded of it."""
+
+    run: RunRecord
+    steps: list[tuple[str, str]]
+    """The planned assets and partitions, in plan order."""
+    materializations: list[MaterializationRecord]
+    attempts: list[AttemptRecord]
+    outputs: list[OutputRecord]
+    """The outputs its materializations made or reused."""
+    edges: list[EdgeRecord]
+    errors: list[ErrorRecord]
+    events: int
+
+
+def run_view(connection: Connection, project: str, id: str) -> RunView:
+    """Collect what the store knows of a run."""
+    run = runs.find(connection, project, id)
+    plan = plans.decode(to_json(runs.plan_of(connection, run.id)).encode())
+    rows = materializations.of_run(connection, run.id)
+    used = outputs.find(connection, [row.output for row in rows if row.output])
+    return RunView(
+        run=run, steps=[step.place for step in plan.steps], materializations=rows,
+        attempts=materializations.attempts_of_run(connection, run.id),
+        outputs=[used[row.output] for row in rows if row.output in used],
+        edges=edges.edges_into(connection, [output.id for output in used.values() if output.run_id == run.id]),
+        errors=errors.read(connection, project, run_id=run.id, limit=1000), events=events.count(connection, run.id),
+    )
+
+
+def asset_info(pipeline: Pipeline, name: str, conditions: Conditions) -> dict[str, Any]:
+    """One asset's definition, neighbours, what its digest cannot see, and its condition."""
+    asset = pipeline[name]
+    described = next(item for item in pipeline.definition()["assets"] if item["name"] == name)
+    found = [c for c in conditions.all() if c.asset == name]
+    return {
+        **described, "downstream": list(pipeline.graph.downstream(name)), "notes": definition_notes(asset),
+        "conditions": [{"partition": c.partition, "state": c.state, "because": list(c.because)} for c in found],
+    }
+
+
+def only_current(found: Walk, current: set[str]) -> Walk:
+    """Keep the outputs that are current now, and the edges between them."""
+    kept = {id: output for id, output in found.outputs.items() if id in current}
+    return Walk(found.start, [edge for edge in found.edges if edge.downstream in kept and edge.upstream in kept], kept)
+
+
+def names(targets: str | Iterable[str] | None) -> list[str]:
+    """The targets as a list of names, each once."""
+    return [] if targets is None else [targets] if isinstance(targets, str) else list(dict.fromkeys(targets))
+
+
+def text_of(partition: Any) -> str | None:
+    """The partition as it is recorded with a request."""
+    return partition if partition is None or isinstance(partition, str) else display_key(partition)
+
+
+def check_config(pipeline: Pipeline, config: Mapping[str, Any]) -> None:
+    """Refuse config values no asset declares; raises :class:`SettingsError`."""
+    declared = {name for asset in pipeline for name in asset.config}
+    for name in config:
+        if name not in declared:
+            hint = did_you_mean(name, declared) or f"declared: {', '.join(sorted(declared)) or 'none'}"
+            raise SettingsError(f"config.{name} is declared by no asset of pipeline {pipeline.name!r}", hint=hint)

@@ -1,0 +1,116 @@
+"""Settings become real things here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from flowstone.app.identity import host
+from flowstone.events.dispatcher import Dispatcher
+from flowstone.execution import lost
+from flowstone.execution.services import Services
+from flowstone.foundation import secrets
+from flowstone.foundation.clock import Clock, SystemClock
+from flowstone.foundation.errors import DatabaseError, NotFoundError
+from flowstone.foundation.ids import Ids
+from flowstone.foundation.redaction import Redactor
+from flowstone.foundation.settings import Settings
+from flowstone.io_managers import FilesIOManager, IOManagers, MemoryIOManager
+from flowstone.ledger.event_log import EventLog
+from flowstone.observability.capture import Capture
+from flowstone.observability.logs import log_event
+from flowstone.stores import processes
+from flowstone.stores.database import Database
+from flowstone.stores.liveness import ProcessLocks
+
+
+class Deployment:
+    """One set of real things: made for reading, and made able to run when the first run asks."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, echo: Callable[[str], None] | None = None
+    ) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.ids = ids or Ids()
+        self.redactor = Redactor(settings.redaction_patterns)
+        self.dispatcher = Dispatcher(self.clock, self.redactor)
+        self.dispatcher.attach("flowstone.logs", "*", log_event)
+        files = FilesIOManager(settings.outputs.path, durability=settings.outputs.durability)  # type: ignore[arg-type]
+        self.io = IOManagers({"files": files, "memory": MemoryIOManager()}, default=settings.outputs.manager)
+        self.locks = ProcessLocks(settings.home / "processes" if settings.home else None)
+        self._echo = echo or _to_stdout
+        self._database: Database | None = None
+        self._services: Services | None = None
+
+    def reading(self) -> Database:
+        """The database for questions: never created, never migrated."""
+        if self._database is None:
+            self._database = self._open(create=self.settings.home is None)
+        return self._database
+
+    def planning(self) -> Database:
+        """The database for plans: an empty one in memory while there is none."""
+        try:
+            return self.reading()
+        except NotFoundError:
+            return Database("sqlite://", self.dispatcher, self.clock)
+
+    def services(self) -> Services:
+        """Everything a run needs; creates the database, registers this process, and settles what dead ones left behind."""
+        if self._services is None:
+            self._make_folder()
+            if self._database is None:
+                self._database = self._open(create=True)
+            process = self.ids.new("proc")
+            self.locks.hold(process)
+            now = self._database.now()
+            with self._database.transaction() as tx:
+                processes.register(tx, process, host(), os.getpid(), now)
+            capture = Capture(self.clock, self.redactor, limit=self.settings.logs.max_lines, echo=self._echo)
+            self._services = Services(
+                self.settings.project, self._database, self.dispatcher, self.io, self.ids, self.clock, capture, process, random.random,
+                self.settings.config, secrets.resolver(self.redactor.add_value),
+            )
+        lost.reap(self._services, self.locks, host())
+        return self._services
+
+    def close(self) -> None:
+        """Say that this process has ended in good order, and let everything go."""
+        if self._services is not None and self._database is not None:
+            with self._database.transaction() as tx:
+                processes.end(tx, self._services.process, self._database.now())
+            self._services = None
+        self.dispatcher.close()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        self.locks.release()
+
+    def _make_folder(self) -> None:
+        home = self.settings.home
+        if home is None:
+            return
+        try:
+            database = make_url(self.settings.database_url).database
+            for folder in (home, Path(database).parent if database else home):
+                folder.mkdir(parents=True, exist_ok=True)
+            ignore = home / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise DatabaseError(f"cannot write to {home}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME") from error
+
+    def _open(self, *, create: bool) -> Database:
+        database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create)
+        database.recorders = (EventLog(self.settings.project),)
+        return database
+
+
+def _to_stdout(text: str) -> None:
+    (sys.__stdout__ or sys.stdout).write(text)

@@ -1,0 +1,74 @@
+"""The pipeline: assets that have been checked together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flowstone.assets.asset import AnyAsset
+from flowstone.assets.definition import describe
+from flowstone.assets.graph import Graph
+from flowstone.assets.validation import find_problems
+from flowstone.foundation.errors import NotFoundError, ValidationError, did_you_mean
+from flowstone.foundation.serialize import digest_of
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}", re.ASCII)
+_PLACES = ("file", "line")
+
+
+class Pipeline:
+    """A named, valid set of assets, in the order they were listed; it never changes.
+
+    Raises ``ValidationError`` whose ``problems`` are everything that is wrong with the assets.
+    """
+
+    def __init__(self, name: str, assets: Iterable[AnyAsset], *, description: str | None = None) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValidationError(f"{name!r} cannot name a pipeline", hint="use letters, digits, _, - and ., at most 200")
+        listed = tuple(assets)
+        problems = find_problems(listed)
+        if problems:
+            raise ValidationError(problems=problems, pipeline=name)
+        self.name = name
+        self.description = description
+        self.assets = listed
+        self.graph = Graph.of(listed)
+        self._by_name = {asset.name: asset for asset in listed}
+        self._definition: dict[str, Any] | None = None
+        self._digest: str | None = None
+
+    def __getitem__(self, name: str) -> AnyAsset:
+        """Return the asset *name*; raises ``NotFoundError`` with the closest name."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            hint = did_you_mean(name, self._by_name) or f"it has: {', '.join(list(self._by_name)[:20]) or 'no assets'}"
+            raise NotFoundError(f"pipeline {self.name!r} has no asset {name!r}", hint=hint, asset=name) from None
+
+    def __iter__(self) -> Iterator[AnyAsset]:
+        return iter(self.assets)
+
+    def __len__(self) -> int:
+        return len(self.assets)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name!r} of {len(self.assets)} assets>"
+
+    def definition(self) -> dict[str, Any]:
+        """Return the whole pipeline as plain values, as it is stored with a run."""
+        if self._definition is None:
+            assets = [describe(asset) for asset in self.assets]
+            self._definition = {"name": self.name, "description": self.description, "assets": assets}
+        return self._definition
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the definition without files and lines: moving an asset is no change to it."""
+        if self._digest is None:
+            whole = self.definition()
+            assets = [{key: value for key, value in item.items() if key not in _PLACES} for item in whole["assets"]]
+            self._digest = digest_of({**whole, "assets": assets})
+        return self._digest

@@ -1,0 +1,142 @@
+"""The half of a step that runs user code: load inputs, call, store. It has no database and never raises.
+
+It runs inline, in a thread or in a child process; everything it learns is in its report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowstone.assets.asset import AnyAsset
+from flowstone.assets.keys import PartitionKey
+from flowstone.events.catalogue import IO_LOAD, IO_STORE
+from flowstone.events.context import Scope, current
+from flowstone.events.dispatcher import Dispatcher
+from flowstone.events.event import Event
+from flowstone.events.spans import Span, SpanKind, message_of
+from flowstone.execution.context import Context, SkipRequest
+from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
+from flowstone.foundation.errors import ExecutionError, RetryLater
+from flowstone.io_managers import IOManagers, Output, Target
+from flowstone.ledger.failures import describe
+from flowstone.observability.capture import Capture
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """An input to load: the parameter, the upstream's name, the output, and whether its asset may be pickled."""
+
+    parameter: str
+    asset: AnyAsset
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything the body needs to know of one attempt."""
+
+    asset: AnyAsset
+    key: PartitionKey
+    target: Target
+    manager: str
+    inputs: tuple[Loading, ...]
+    config: Mapping[str, Any]
+    trace_id: str
+    previous: Output | None
+    refused: BaseException | None = None
+    """What the source's version function raised; the attempt fails with it."""
+
+
+class Body:
+    """Runs attempts with one set of tools."""
+
+    def __init__(self, dispatcher: Dispatcher, io: IOManagers, capture: Capture) -> None:
+        self._dispatcher, self._io, self._capture = dispatcher, io, capture
+
+    def run(self, work: Work) -> Report:
+        """Run one attempt and report how it ended, whatever user code raises."""
+        target = work.target
+        scope = Scope(target.run_id, target.asset, target.partition, target.attempt, work.trace_id)
+        told: list[Event] = []
+        shown = _Shown(self._dispatcher, {
+            "asset": target.asset, "partition": target.partition, "run_id": target.run_id, "attempt": target.attempt, "trace_id": work.trace_id,
+        })
+        ctx = Context(
+            self._dispatcher, told, asset=target.asset, partition=work.key, encoded=target.partition, run_id=target.run_id,
+            attempt=target.attempt, trace_id=work.trace_id,
+        )
+        token = current.set(scope)
+        started = self._dispatcher.monotonic_ns()
+        try:
+            outcome = self._attempt(work, ctx, shown)
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's ending
+            outcome = _ending(error, work.asset)
+        duration = self._dispatcher.monotonic_ns() - started
+        self._capture.finish(scope)
+        current.reset(token)
+        return Report(outcome, duration, shown.events, told)
+
+    def _attempt(self, work: Work, ctx: Context, shown: _Shown) -> Outcome:
+        if work.refused is not None:
+            raise work.refused
+        asset = work.asset
+        loading = {item.parameter: item for item in work.inputs}
+        arguments: dict[str, Any] = {}
+        for parameter in asset.parameters:
+            if parameter.kind != "asset":
+                arguments[parameter.name] = ctx if parameter.kind == "ctx" else work.config
+            elif parameter.name in loading:
+                arguments[parameter.name] = self._load(asset.annotation_of(parameter), loading[parameter.name], shown)
+        value = asset(**arguments)
+        manager = self._io.get(work.manager)
+        with shown.span(IO_STORE, manager=work.manager, subject=asset.name) as span:
+            output = manager.store(value, work.target, format=asset.format, annotation=asset.return_annotation(), previous=work.previous)
+            span.set(size_bytes=output.size)
+        return Stored(output, ctx.said())
+
+    def _load(self, annotation: Any, item: Loading, shown: _Shown) -> Any:
+        output = item.output
+        if item.asset.observed:
+            return output.location  # an observed source's value is its version
+        with shown.span(IO_LOAD, manager=output.manager, subject=item.asset.name) as span:
+            value = self._io.get(output.manager).load(
+                output, annotation, produced=item.asset.return_annotation(),
+                allow_pickle=item.asset.format == "pickle",
+            )
+            span.set(size_bytes=output.size)
+        return value
+
+
+class _Shown:
+    """Emits io events to observers at once and keeps them for the attempt's record."""
+
+    def __init__(self, dispatcher: Dispatcher, where: dict[str, Any]) -> None:
+        self._dispatcher, self._where = dispatcher, where
+        self.monotonic_ns = dispatcher.monotonic_ns
+        self.events: list[Event] = []
+
+    def emit(self, cls: type[Event], /, **fields: Any) -> None:
+        happened = self._dispatcher.build(cls, {**self._where, **fields})
+        self.events.append(happened)
+        self._dispatcher.deliver(happened)
+
+    def span(self, kind: SpanKind, **fields: Any) -> Span:
+        return Span(self, kind, fields)
+
+
+def _ending(error: BaseException, asset: AnyAsset) -> Outcome:
+    match error:
+        case SkipRequest():
+            return Skipped(message_of(error))
+        case RetryLater():
+            return Postponed(describe(error, retryable=True), error.after)
+        case KeyboardInterrupt():
+            return Cancelled(describe(error, retryable=True))
+        case SystemExit() | GeneratorExit():
+            called = ExecutionError(f"asset {asset.name!r} raised {type(error).__name__}({message_of(error)})", hint="raise GiveUp to fail for good")
+            called.__traceback__ = error.__traceback__
+            return Failed(describe(called, retryable=False), retry=False)
+    retry = asset.retries.attempts > 1 and asset.retries.should_retry(error)
+    return Failed(describe(error, retryable=retry), retry)

@@ -1,0 +1,95 @@
+"""What user code receives as ``ctx``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+from flowstone.assets.keys import PartitionKey
+from flowstone.events.catalogue import MaterializationProgress
+from flowstone.events.dispatcher import Dispatcher
+from flowstone.events.event import Event
+from flowstone.events.spans import Span, SpanKind
+
+T = TypeVar("T")
+PROGRESS_EVERY_NS = 100_000_000
+
+
+class SkipRequest(Exception):  # noqa: N818 - raised by ``ctx.skip``, caught by the body
+    """User code asked to skip its materialization."""
+
+
+class VersionContext:
+    """What a source's ``version=`` function receives as ``ctx``: which asset and which partition."""
+
+    __slots__ = ("asset", "partition")
+
+    def __init__(self, asset: str, partition: PartitionKey) -> None:
+        self.asset, self.partition = asset, partition
+
+
+class Context:
+    """Which attempt this is, and what it can say while it runs."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, told: list[Event], *, asset: str, partition: PartitionKey, encoded: str, run_id: str, attempt: int, trace_id: str
+    ) -> None:
+        self.asset = asset
+        self.partition = partition
+        self.run_id = run_id
+        self.attempt = attempt
+        self.idempotency_key = f"{run_id}:{asset}:{encoded}"
+        self._dispatcher, self._told = dispatcher, told
+        self._where = {"asset": asset, "partition": encoded, "run_id": run_id, "attempt": attempt, "trace_id": trace_id}
+        self._summary = ""
+        self._progress_at = 0
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger ``flowstone.asset.<name>``; its lines are kept with the attempt."""
+        return logging.getLogger(f"flowstone.asset.{self.asset}")
+
+    def emit(self, cls: type[Event], /, **fields: Any) -> None:
+        """Emit an event of your own; it is recorded and shown to observers when the attempt is settled."""
+        fields.setdefault("trace_id", self._where["trace_id"])
+        for name in ("asset", "partition", "run_id", "attempt"):
+            if name in cls.fields:
+                fields.setdefault(name, self._where[name])
+        self._told.append(self._dispatcher.build(cls, fields))
+
+    def monotonic_ns(self) -> int:
+        """Return a monotonic reading in nanoseconds."""
+        return self._dispatcher.monotonic_ns()
+
+    def span(self, kind: SpanKind, /, **fields: Any) -> Span:
+        """A context manager that emits *kind*'s start and exactly one of its stop and exception."""
+        return Span(self, kind, fields)
+
+    def skip(self, message: str) -> None:
+        """End this materialization as skipped, for the reason *message*; what depends on it is skipped too, or gets its default."""
+        raise SkipRequest(message)
+
+    def summary(self, text: str) -> None:
+        """Say in one line what was made; it is stored with the output and shown beside it."""
+        self._summary = text
+
+    def progress(self, done: int, total: int, unit: str = "") -> None:
+        """Tell observers how far this attempt is; at most ten times a second reach them."""
+        now = self._dispatcher.monotonic_ns()
+        if now - self._progress_at >= PROGRESS_EVERY_NS or done == total:
+            self._progress_at = now
+            self._dispatcher.emit(MaterializationProgress, done=done, total=total, unit=unit, **self._where)
+
+    def track(self, items: Iterable[T], total: int | None = None, unit: str = "") -> Iterator[T]:
+        """Yield *items* and report the progress; *total* defaults to ``len(items)`` where it has one, else 0 (unknown)."""
+        count = total if total is not None else len(items) if isinstance(items, Sized) else 0
+        done = 0
+        for done, item in enumerate(items, 1):
+            yield item
+            self.progress(done, count, unit)
+        self.progress(done, count or done, unit)
+
+    def said(self) -> str:
+        """The summary given so far."""
+        return self._summary

@@ -1,0 +1,106 @@
+"""Reuse or compute: the one rule of what *outdated* means.
+
+An output is up to date when the definition digest, the declared config's digest, the digests of the inputs and the source
+version equal those it was made with, and its bytes exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from flowstone.assets.asset import AnyAsset
+from flowstone.assets.definition import definition_digest
+from flowstone.assets.keys import PartitionKey
+from flowstone.execution.context import VersionContext
+from flowstone.foundation.errors import UsageError
+from flowstone.foundation.serialize import digest_of
+from flowstone.stores.records import OutputRecord
+
+NO_CONFIG = ""
+SHOWN = 8  # digits of a digest that people are shown
+
+
+class Facts(NamedTuple):
+    """What an output depends on, as digests."""
+
+    definition: str
+    config: str
+    inputs: str
+    source_version: str
+
+
+class Made(NamedTuple):
+    """One input that was or would be loaded."""
+
+    parameter: str
+    asset: str
+    partition: str
+    output: str
+    digest: str
+
+
+def inputs_digest(inputs: Iterable[Made]) -> str:
+    """The digest of what went in: parameter, asset, partition and value digest of each input, sorted; empty for none."""
+    made = sorted((item.parameter, item.asset, item.partition, item.digest) for item in inputs)
+    return digest_of(made) if made else ""
+
+
+def declared_config(asset: AnyAsset, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config values the asset declares: the deployment's, else the declared default; secrets as references."""
+    return {name: config.get(name, default) for name, default in asset.config.items()}
+
+
+def config_digest(asset: AnyAsset, config: Mapping[str, Any]) -> str:
+    """The digest of the declared config; a secret enters as its reference, never as its value."""
+    return digest_of(declared_config(asset, config)) if asset.config else NO_CONFIG
+
+
+def source_version(asset: AnyAsset, key: PartitionKey, config: Mapping[str, Any]) -> str:
+    """Ask the source's version function for the fingerprint of the outside; raises what it raises.
+
+    Raises :class:`UsageError` when it returns anything but a short text.
+    """
+    if asset.version is None:
+        return ""
+    given = {"ctx": VersionContext(asset.name, key), "config": config}
+    version: object = asset.version(**{name: given[name] for name in asset.version_parameters})
+    if not isinstance(version, str) or not 0 < len(version) <= 200:
+        raise UsageError(f"the version function of source {asset.name!r} returned {version!r}", hint="return a text of 1 to 200 characters")
+    return version
+
+
+def facts_of(asset: AnyAsset, config: Mapping[str, Any], inputs: Iterable[Made], version: str) -> Facts:
+    """What an output made now would depend on."""
+    return Facts(definition_digest(asset), config_digest(asset, config), inputs_digest(inputs), version)
+
+
+def why_outdated(asset: AnyAsset, facts: Facts, current: OutputRecord | None) -> str | None:
+    """Say why *current* cannot be reused, or return ``None`` when it is up to date (its bytes are the caller's to check)."""
+    if current is None:
+        return "has no value yet"
+    changes = differences(facts, current)
+    if changes:
+        return "; ".join(changes)
+    if asset.source and asset.version is None:
+        return "a source without a version is computed each time"
+    return None
+
+
+def differences(facts: Facts, current: OutputRecord) -> list[str]:
+    """What differs between now and when *current* was made, in words."""
+    found = []
+    if facts.source_version != current.source_version:
+        found.append(f"source fingerprint {short(current.source_version) or 'none'} -> {short(facts.source_version) or 'none'}")
+    if facts.definition != current.definition:
+        found.append(f"definition {short(current.definition)} -> {short(facts.definition)}")
+    if facts.config != current.config:
+        found.append("config changed")
+    if facts.inputs != current.inputs:
+        found.append("inputs changed")
+    return found
+
+
+def short(digest: str) -> str:
+    """The first digits of a digest, marked as cut."""
+    return f"{digest[:SHOWN]}.." if len(digest) > SHOWN + 4 else digest

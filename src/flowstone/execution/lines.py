@@ -1,0 +1,49 @@
+"""Writes captured lines each second, so that a long attempt can be followed and a killed one has left its last words."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+from typing import Self
+
+from flowstone.execution.step import add_line
+from flowstone.observability.capture import Capture
+from flowstone.stores.database import Database
+
+EVERY_SECONDS = 1.0
+log = logging.getLogger("flowstone.lines")
+
+
+class LineFlusher:
+    """A thread that lives as long as a run and moves captured lines to the store."""
+
+    def __init__(self, capture: Capture, database: Database) -> None:
+        self._capture, self._database = capture, database
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="flowstone-lines", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what was captured; lines the store refuses are lost and said."""
+        lines = self._capture.take()
+        if not lines:
+            return
+        try:
+            with self._database.transaction() as tx:
+                for line in lines:
+                    add_line(tx, line)
+        except Exception as refused:  # noqa: BLE001 - log lines never break work
+            log.warning("%d captured lines could not be stored: %s", len(lines), refused)
+
+    def _work(self) -> None:
+        while not self._stop.wait(EVERY_SECONDS):
+            self.flush()

@@ -1,0 +1,64 @@
+"""Settles what a dead process left behind: its attempts end once, as ``worker_lost``; its runs wait to be resumed."""
+
+from __future__ import annotations
+
+from flowstone.events.catalogue import MaterializationException, RunSuspended
+from flowstone.execution.services import Services
+from flowstone.foundation.errors import WorkerLostError
+from flowstone.ledger import failures
+from flowstone.stores import materializations, processes, runs
+from flowstone.stores.liveness import ProcessLocks
+from flowstone.stores.records import AttemptRecord, ProcessRecord
+
+LOST_LIMIT = 3  # this many losses fail a materialization: it probably kills its process
+
+
+def reap(services: Services, locks: ProcessLocks, host: str) -> list[str]:
+    """Settle the attempts and runs of this machine's dead processes; return the runs that can be resumed now."""
+    with services.database.reading() as connection:
+        candidates = [p for p in processes.not_ended(connection) if p.host == host and p.id != services.process]
+    freed: list[str] = []
+    for process in candidates:
+        if not locks.is_held(process.id):
+            freed += _settle(services, process)
+            locks.forget(process.id)
+    return freed
+
+
+def _settle(services: Services, process: ProcessRecord) -> list[str]:
+    with services.database.reading() as connection:
+        running = materializations.running_attempts(connection, process.id)
+        held = runs.held_by(connection, process.id)
+        losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
+    traces = {run.id: run.trace_id for run in held}
+    freed = []
+    now = services.database.now()
+    with services.database.transaction() as tx:
+        for attempt in running:
+            error = WorkerLostError(f"process {process.pid} on {process.host} died while it ran attempt {attempt.number} of {attempt.asset!r}")
+            failure = failures.describe(error, retryable=True)
+            id = services.ids.new("err")
+            if not materializations.settle_attempt(tx, attempt.id, process.id, "lost", now, None, id):
+                continue
+            final = losses[attempt.id] + 1 >= LOST_LIMIT
+            status = "failed" if final else "retrying"
+            message = f"its process died {LOST_LIMIT} times" if final else ""
+            materializations.settle(tx, attempt.materialization, status, reason="worker_lost" if final else "", message=message, not_before=None if final else now)
+            where = _where(attempt, traces.get(attempt.run_id, ""))
+            tx.emit(
+                MaterializationException, at=now, kind="worker_lost", final=final, duration_ns=max(0, now - attempt.started_at),
+                type=failure.type, message=failure.message, error=id, **where,
+            )
+            failures.record(tx, services.dispatcher.redactor, failure, id, services.project, now, where)
+        for run in held:
+            if runs.move(tx, run.id, "running", "waiting", outcome={"reason": "lost"}):
+                tx.emit(RunSuspended, at=now, pipeline=run.pipeline, run_id=run.id, reason="lost", trace_id=run.trace_id)
+                freed.append(run.id)
+        processes.end(tx, process.id, now)
+    return freed
+
+
+def _where(attempt: AttemptRecord, trace_id: str) -> dict[str, object]:
+    return {
+        "asset": attempt.asset, "partition": attempt.partition, "run_id": attempt.run_id, "attempt": attempt.number, "trace_id": trace_id,
+    }

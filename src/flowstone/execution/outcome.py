@@ -1,0 +1,63 @@
+"""How an attempt can end. Plain data: it may come from another process. Matched in one place, ``step``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flowstone.events.event import Event
+from flowstone.io_managers import Output
+from flowstone.ledger.failures import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The value is stored."""
+
+    output: Output
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """User code called ``ctx.skip``."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """User code, IO or the source's version function raised; *retry* tells whether the policy wants another attempt."""
+
+    failure: Failure
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """User code raised ``RetryLater``: try again after *after* seconds; no attempt is spent."""
+
+    failure: Failure
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The attempt was interrupted."""
+
+    failure: Failure
+
+
+Outcome = Stored | Skipped | Failed | Postponed | Cancelled
+
+
+@dataclass(slots=True)
+class Report:
+    """What the body half of a step tells the half that holds the store.
+
+    ``shown`` are events observers have already seen (io); ``told`` are users' events, shown when the attempt is settled.
+    """
+
+    outcome: Outcome
+    duration_ns: int
+    shown: list[Event] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)

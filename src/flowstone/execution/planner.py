@@ -1,0 +1,129 @@
+"""Makes the plan: which assets, which partitions, where each input comes from. Reads the store, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from flowstone.assets.asset import AnyAsset
+from flowstone.assets.keys import PartitionKey, decode_key, display_key, encode_key
+from flowstone.assets.mappings import upstream_keys
+from flowstone.assets.pipeline import Pipeline
+from flowstone.execution.plan import Input, Place, Plan, Step
+from flowstone.foundation.errors import DependencyError, PartitionError
+from flowstone.stores import outputs
+from flowstone.stores.database import Database
+
+LISTED = 20
+
+
+class Planner:
+    """Plans one request against what the store holds now."""
+
+    def __init__(self, pipeline: Pipeline, project: str, database: Database, now: datetime) -> None:
+        self._pipeline, self._project, self._database, self._now = pipeline, project, database, now
+        self._existing: dict[str, list[PartitionKey]] = {}
+
+    def plan(self, targets: Sequence[str] | None, partition: object = None, *, deps: bool = True) -> Plan:
+        """Return the plan for *targets* (default: every asset) and *partition*: a key, its text, or ``None`` for the latest.
+
+        With ``deps=False`` only the targets are steps and their inputs are what is current now. Raises
+        :class:`NotFoundError`, :class:`PartitionError` or :class:`DependencyError`.
+        """
+        names = list(targets) if targets else [asset.name for asset in self._pipeline]
+        wanted = {(name, encode_key(key)): key for name in names for key in [self.key_of(self._pipeline[name], partition)]}
+        if partition not in (None, "latest") and not any(self._pipeline[name].partitions for name in names):
+            raise PartitionError(f"partition {partition!r} was given, but {', '.join(names[:LISTED])} have no partitions", hint="leave it out")
+        keys: dict[str, dict[str, PartitionKey]] = {}
+        for (name, encoded), key in wanted.items():
+            keys.setdefault(name, {})[encoded] = key
+        steps: dict[Place, Step] = {}
+        for name in reversed(self._order(names, deps=deps)):
+            asset = self._pipeline[name]
+            for encoded, key in keys.get(name, {}).items():
+                steps[(name, encoded)] = self._step(asset, encoded, key, keys, deps=deps)
+        ordered = tuple(reversed(steps.values()))
+        return Plan(self._pin(ordered, {step.place for step in ordered}, refuse_missing=not deps), tuple(wanted))
+
+    def key_of(self, asset: AnyAsset, partition: object) -> PartitionKey:
+        """The partition key *asset* has for a request: validated, ``None`` when it is not partitioned."""
+        if asset.partitions is None:
+            return None
+        if partition is None or partition == "latest":
+            return asset.partitions.latest(self._now)
+        key = asset.partitions.parse(partition) if isinstance(partition, str) else partition
+        asset.partitions.validate(key, self._now)  # type: ignore[arg-type]
+        return key  # type: ignore[return-value]
+
+    def _order(self, names: Iterable[str], *, deps: bool) -> list[str]:
+        graph = self._pipeline.graph
+        if deps:
+            return list(graph.select(names))
+        chosen = set(names)
+        return [name for name in graph.order if name in chosen]
+
+    def _step(self, asset: AnyAsset, encoded: str, key: PartitionKey, keys: dict[str, dict[str, PartitionKey]], *, deps: bool) -> Step:
+        inputs = []
+        for parameter in asset.parameters:
+            if parameter.upstream is None:
+                continue
+            upstream = self._pipeline[parameter.upstream]
+            for other in self._upstream(asset, parameter.name, key, upstream):
+                text = encode_key(other)
+                mapped = asset.mapping.get(parameter.name)
+                if deps and not (mapped is not None and mapped.needs_existing):
+                    keys.setdefault(upstream.name, {}).setdefault(text, other)
+                inputs.append(Input(parameter.name, upstream.name, text, parameter.optional, planned=True))
+                break
+            else:
+                inputs.append(Input(parameter.name, upstream.name, "", parameter.optional, planned=False))
+        after: list[Place] = []
+        for name in asset.after:
+            upstream = self._pipeline[name]
+            same = key if upstream.partitions is not None and asset.partitions is not None else None
+            if upstream.partitions is None or same is not None:
+                if deps:
+                    keys.setdefault(name, {}).setdefault(encode_key(same), same)
+                after.append((name, encode_key(same)))
+        return Step(asset.name, encoded, tuple(inputs), tuple(after))
+
+    def _upstream(self, asset: AnyAsset, parameter: str, key: PartitionKey, upstream: AnyAsset) -> list[PartitionKey]:
+        mapping = asset.mapping.get(parameter)
+        existing: Sequence[PartitionKey] = ()
+        if mapping is not None and mapping.needs_existing:
+            if upstream.name not in self._existing:
+                with self._database.reading() as connection:
+                    found = outputs.partitions_of(connection, self._project, upstream.name)
+                self._existing[upstream.name] = [decode_key(text) for text in found]
+            existing = self._existing[upstream.name]
+        keys = upstream_keys(mapping, key, upstream.partitions, existing)
+        if len(keys) > 1:
+            raise PartitionError(
+                f"asset {asset.name!r}: the mapping of {parameter!r} names {len(keys)} keys for {display_key(key)}",
+                hint="a mapping names one upstream key; gathering several is not supported yet",
+            )
+        return keys
+
+    def _pin(self, steps: tuple[Step, ...], planned: set[Place], *, refuse_missing: bool) -> tuple[Step, ...]:
+        """Give inputs from outside the plan the output that is current now."""
+        outside = {i.asset for step in steps for i in step.inputs if (i.asset, i.partition) not in planned}
+        if not outside and all(set(step.after) <= planned for step in steps):
+            return steps
+        with self._database.reading() as connection:
+            current = outputs.current_of(connection, self._project, outside)
+        pinned, missing = [], []
+        for step in steps:
+            inputs = []
+            for item in step.inputs:
+                place = (item.asset, item.partition)
+                if item.planned and place not in planned:
+                    found = current.get(place)
+                    item = Input(item.parameter, item.asset, item.partition, item.optional, planned=False, output=found.id if found else "")
+                if not item.planned and not item.output and not item.optional:
+                    missing.append(f"{item.asset} {display_key(decode_key(item.partition))}" if item.partition else item.asset)
+                inputs.append(item)
+            pinned.append(Step(step.asset, step.partition, tuple(inputs), tuple(place for place in step.after if place in planned)))
+        if missing and refuse_missing:
+            listed = ", ".join(dict.fromkeys(missing).keys() if len(missing) <= LISTED else [*missing[:LISTED], f"... {len(missing) - LISTED} more"])
+            raise DependencyError(f"required inputs have no value: {listed}", hint="run without --no-deps to compute them")
+        return tuple(pinned)

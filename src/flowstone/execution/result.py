@@ -1,0 +1,54 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flowstone.foundation.errors import RunFailedError
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """How one materialization ended; *partition* is the encoded key."""
+
+    asset: str
+    partition: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    output: str = ""
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """How a run ended: its status and every materialization, by how it ended."""
+
+    run_id: str
+    status: str
+    materialized: tuple[StepResult, ...] = ()
+    reused: tuple[StepResult, ...] = ()
+    failed: tuple[StepResult, ...] = ()
+    waiting: tuple[StepResult, ...] = ()
+    skipped: tuple[StepResult, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for is there."""
+        return self.status == "success"
+
+    def raise_if_failed(self) -> RunResult:
+        """Return the result itself, or raise :class:`RunFailedError` naming what failed and why."""
+        if self.ok or self.status == "waiting":
+            return self
+        listed = "".join(f"\n  - {step.asset}: {step.reason}: {step.message}" for step in self.failed[:20])
+        raise RunFailedError(f"{self.run_id} ended {self.status}: {len(self.failed)} failed, {len(self.skipped)} skipped{listed}",
+                             hint=f"flowstone show {self.run_id}", run_id=self.run_id)
+
+
+def result_of(run_id: str, status: str, steps: list[StepResult]) -> RunResult:
+    """Sort the steps of a run by how they ended."""
+    groups: dict[str, list[StepResult]] = {}
+    kinds: dict[str, Any] = {"success": "materialized", "reused": "reused", "skipped": "skipped", "waiting": "waiting", "retrying": "waiting", "running": "waiting"}
+    for step in steps:
+        groups.setdefault(kinds.get(step.status, "failed"), []).append(step)
+    return RunResult(run_id, status, **{name: tuple(found) for name, found in groups.items()})

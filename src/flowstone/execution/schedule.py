@@ -1,0 +1,89 @@
+"""Which step of a plan is next: readiness, delays and what a bad ending means for the steps behind it. Pure data."""
+
+from __future__ import annotations
+
+import heapq
+from typing import NamedTuple
+
+from flowstone.execution.plan import Place, Plan, Step
+
+GOOD = frozenset({"success", "reused"})
+
+
+class Ending(NamedTuple):
+    """How a materialization ended, for the steps behind it; *output* and *digest* are those of its current value."""
+
+    status: str
+    output: str = ""
+    digest: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class Schedule:
+    """The steps of one run that have not ended, in plan order; a delayed step holds nothing."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.steps = {step.place: step for step in plan.steps}
+        self.endings: dict[Place, Ending] = {}
+        self._order = {step.place: index for index, step in enumerate(plan.steps)}
+        self._behind: dict[Place, list[Place]] = {}
+        self._missing: dict[Place, int] = {}
+        self._ready: list[tuple[int, Place]] = []
+        self._delayed: list[tuple[int, int, Place]] = []
+        for step in plan.steps:
+            needs = {(i.asset, i.partition) for i in step.inputs if i.planned} | set(step.after)
+            self._missing[step.place] = len(needs)
+            for need in needs:
+                self._behind.setdefault(need, []).append(step.place)
+            if not needs:
+                self._ready.append((self._order[step.place], step.place))
+        heapq.heapify(self._ready)
+
+    def end(self, place: Place, ending: Ending) -> None:
+        """Note how the step ended; what waited only for it becomes ready."""
+        self.endings[place] = ending
+        for behind in self._behind.get(place, ()):
+            self._missing[behind] -= 1
+            if not self._missing[behind]:
+                heapq.heappush(self._ready, (self._order[behind], behind))
+
+    def delay(self, place: Place, until_ns: int) -> None:
+        """Put the step back until *until_ns* (wall time)."""
+        heapq.heappush(self._delayed, (until_ns, self._order[place], place))
+
+    def next(self, now_ns: int) -> Step | None:
+        """Take the next ready step, or ``None``: then either :meth:`wake_at` says when, or everything has ended."""
+        while self._delayed and self._delayed[0][0] <= now_ns:
+            _, order, place = heapq.heappop(self._delayed)
+            heapq.heappush(self._ready, (order, place))
+        while self._ready:
+            place = heapq.heappop(self._ready)[1]
+            if place not in self.endings:
+                return self.steps[place]
+        return None
+
+    def wake_at(self) -> int | None:
+        """When the first delayed step becomes ready, or ``None`` when none is delayed."""
+        return self._delayed[0][0] if self._delayed else None
+
+    def blocked(self, step: Step) -> tuple[str, str] | None:
+        """Why the step cannot run, as (reason, message), or ``None``; optional inputs never block."""
+        for item in step.inputs:
+            if not item.optional and item.planned:
+                found = _blocking(item.asset, self.endings[(item.asset, item.partition)], loaded=True)
+                if found:
+                    return found
+        for place in step.after:
+            found = _blocking(place[0], self.endings[place], loaded=False)
+            if found:
+                return found
+        return None
+
+
+def _blocking(name: str, ending: Ending, *, loaded: bool) -> tuple[str, str] | None:
+    if ending.status in GOOD or (ending.status == "skipped" and ending.reason == "by_code" and not loaded):
+        return None
+    if ending.status == "skipped":
+        return ending.reason, ending.message if ending.reason == "upstream_failed" else f"{name} was skipped: {ending.message}"
+    return "upstream_failed", f"upstream {name} failed"

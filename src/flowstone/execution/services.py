@@ -1,0 +1,31 @@
+"""What execution needs of the outside, handed in by the wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowstone.events.dispatcher import Dispatcher
+from flowstone.foundation.clock import Clock
+from flowstone.foundation.ids import Ids
+from flowstone.io_managers import IOManagers
+from flowstone.observability.capture import Capture
+from flowstone.stores.database import Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """The real things one deployment is made of."""
+
+    project: str
+    database: Database
+    dispatcher: Dispatcher
+    io: IOManagers
+    ids: Ids
+    clock: Clock
+    capture: Capture
+    process: str
+    random: Callable[[], float]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    resolve_secret: Callable[[str], str] = str

@@ -1,0 +1,181 @@
+"""One run in progress in this process: its plan, what has ended, and what the next step should do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flowstone.assets.asset import AnyAsset
+from flowstone.assets.keys import decode_key
+from flowstone.assets.pipeline import Pipeline
+from flowstone.execution.body import Loading, Work
+from flowstone.execution.decision import Facts, Made, declared_config, facts_of, source_version, why_outdated
+from flowstone.execution.plan import Input, Place, Plan, Step
+from flowstone.execution.schedule import GOOD, Ending, Schedule
+from flowstone.execution.services import Services
+from flowstone.execution.step import Claim, Settlement, Steps
+from flowstone.foundation.clock import as_datetime
+from flowstone.foundation.errors import DependencyError
+from flowstone.io_managers import Output, Target
+from flowstone.stores import outputs
+from flowstone.stores.records import OutputRecord
+
+
+class Skip(NamedTuple):
+    """The step does not run."""
+
+    step: Step
+    reason: str
+    message: str
+
+
+class Reuse(NamedTuple):
+    """The step's current output is taken."""
+
+    step: Step
+    current: OutputRecord
+    because: str
+
+
+class Observe(NamedTuple):
+    """The observed source has a new version."""
+
+    step: Step
+    facts: Facts
+
+
+class Compute(NamedTuple):
+    """The step must be computed; *because* says why."""
+
+    step: Step
+    asset: AnyAsset
+    facts: Facts
+    inputs: tuple[Made, ...]
+    because: str
+    refused: Exception | None
+
+
+Decision = Skip | Reuse | Observe | Compute
+
+
+class Session:
+    """The state of one run while it is worked on."""
+
+    def __init__(self, services: Services, pipeline: Pipeline, run_id: str, trace_id: str, plan: Plan, *, force: frozenset[Place] = frozenset()) -> None:
+        self.services, self.pipeline, self.run_id, self.plan = services, pipeline, run_id, plan
+        self.schedule = Schedule(plan)
+        self.steps = Steps(services, run_id, trace_id)
+        self._trace_id, self._force = trace_id, force
+        self._outputs: dict[str, OutputRecord] = {}
+        self._current: dict[Place, OutputRecord] = {}
+        self._config: dict[str, Mapping[str, Any]] = {}
+        self._versions: dict[Place, str | Exception] = {}
+
+    def prepare(self) -> None:
+        """Read the current outputs of the plan and ask every source for its version; runs user code, so no transaction is open."""
+        assets = {step.asset for step in self.plan.steps}
+        with self.services.database.reading() as connection:
+            self._current = outputs.current_of(connection, self.services.project, assets, {step.partition for step in self.plan.steps})
+            pinned = {item.output for step in self.plan.steps for item in step.inputs if item.output}
+            ended = {ending.output for ending in self.schedule.endings.values() if ending.output}
+            self._outputs = outputs.find(connection, pinned | ended) if pinned | ended else {}
+        self._outputs |= {record.id: record for record in self._current.values()}
+        for step in self.plan.steps:
+            asset = self.pipeline[step.asset]
+            if asset.version is not None and step.place not in self.schedule.endings:
+                self._versions[step.place] = self._ask(asset, step)
+
+    def _ask(self, asset: AnyAsset, step: Step) -> str | Exception:
+        try:
+            return source_version(asset, decode_key(step.partition), self.config_of(asset))
+        except Exception as error:  # noqa: BLE001 - user code; the step's attempt fails with it
+            return error
+
+    def config_of(self, asset: AnyAsset) -> Mapping[str, Any]:
+        """The config values the asset declares, secrets resolved now."""
+        known = self._config.get(asset.name)
+        if known is None:
+            declared = declared_config(asset, self.services.config)
+            secret = self.services.resolve_secret
+            known = {k: secret(v[7:]) if isinstance(v, str) and v.startswith("secret:") else v for k, v in declared.items()}
+            self._config[asset.name] = known
+        return known
+
+    def decide(self, step: Step) -> Decision:
+        """Decide what the ready *step* does."""
+        blocked = self.schedule.blocked(step)
+        if blocked:
+            return Skip(step, *blocked)
+        asset = self.pipeline[step.asset]
+        version = self._versions.get(step.place, "")
+        refused = version if isinstance(version, Exception) else None
+        inputs, missing = self._inputs(step)
+        if missing:
+            refused = DependencyError(f"asset {step.asset!r}: required inputs have no value: {', '.join(missing[:20])}", hint="run them first")
+        facts = facts_of(asset, self.services.config, inputs, version if isinstance(version, str) else "")
+        current = self._current.get(step.place)
+        if refused is not None:
+            return Compute(step, asset, facts, tuple(inputs), "", refused)
+        because = "forced" if step.place in self._force else why_outdated(asset, facts, current)
+        if asset.observed:
+            return Observe(step, facts) if because or current is None else Reuse(step, current, "same version")
+        if because is None and current is not None and not self.services.io.get(current.manager).exists(as_output(current)):
+            because = "its stored bytes are gone"
+        if because is None and current is not None:
+            return Reuse(step, current, _unchanged(asset, current))
+        return Compute(step, asset, facts, tuple(inputs), because or "", None)
+
+    def _inputs(self, step: Step) -> tuple[list[Made], list[str]]:
+        made, missing = [], []
+        for item in step.inputs:
+            output = self._output_of(item)
+            if output is not None:
+                made.append(Made(item.parameter, item.asset, item.partition, output.id, output.digest))
+            elif not item.optional:
+                missing.append(item.asset)
+        return made, missing
+
+    def _output_of(self, item: Input) -> OutputRecord | None:
+        if not item.planned:
+            return self._outputs.get(item.output)
+        ending = self.schedule.endings[(item.asset, item.partition)]
+        return self._outputs.get(ending.output) if ending.status in GOOD else None
+
+    def work(self, claim: Claim, refused: Exception | None) -> Work:
+        """What the body needs for a claimed attempt."""
+        asset, step = claim.asset, claim.step
+        target = Target(self.services.project, step.asset, step.partition, self.run_id, claim.number, claim.output_id)
+        inputs = tuple(Loading(i.parameter, self.pipeline[i.asset], as_output(self._outputs[i.output])) for i in claim.inputs)
+        previous = self._current.get(step.place)
+        manager = asset.io or self.services.io.default
+        same = previous is not None and previous.manager == manager
+        return Work(
+            asset, decode_key(step.partition), target, manager, inputs, self.config_of(asset) if asset.config else {}, self._trace_id,
+            as_output(previous) if previous is not None and same else None, refused,
+        )
+
+    def ended(self, place: Place, ending: Ending, output: OutputRecord | None = None) -> None:
+        """Note the ending of a step and its output."""
+        if output is not None:
+            self._outputs[output.id] = output
+        self.schedule.end(place, ending)
+
+    def apply(self, settled: Settlement, output: OutputRecord | None) -> None:
+        """Note what a settlement means for the steps behind it."""
+        place = settled.claim.step.place
+        if settled.ending is not None:
+            self.ended(place, settled.ending, output)
+        elif settled.retry_at is not None:
+            self.schedule.delay(place, settled.retry_at)
+
+
+def as_output(record: OutputRecord) -> Output:
+    """The IO manager's view of a stored output."""
+    return Output(record.location, record.format, record.digest, record.size, record.manager, record.rows, record.schema)
+
+
+def _unchanged(asset: AnyAsset, current: OutputRecord) -> str:
+    since = as_datetime(current.created_at).strftime("%Y-%m-%d %H:%M UTC")
+    if asset.version is not None:
+        return f"source fingerprint {current.source_version[:8]}.. unchanged since {since}"
+    return f"code and inputs unchanged since {since}" if current.inputs else f"code unchanged since {since}"

@@ -1,0 +1,251 @@
+"""The half of a step that holds the store: claim (T1) and settle (T2). Outcomes are matched here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowstone.assets.asset import AnyAsset
+from flowstone.events.catalogue import (
+    AssetObserved,
+    MaterializationException,
+    MaterializationReused,
+    MaterializationSkipped,
+    MaterializationStart,
+    MaterializationStop,
+)
+from flowstone.execution.decision import Facts, Made
+from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
+from flowstone.execution.plan import Place, Step
+from flowstone.execution.schedule import Ending
+from flowstone.execution.services import Services
+from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.errors import RecordError
+from flowstone.foundation.serialize import digest_of
+from flowstone.ledger import failures
+from flowstone.ledger.lineage import record_inputs
+from flowstone.observability.capture import Line
+from flowstone.stores import errors, logs, materializations, outputs
+from flowstone.stores.database import Transaction
+from flowstone.stores.records import OutputRecord
+
+
+OBSERVED = "observed"
+"""The manager and format of the outputs of observed sources: they have a version, and no bytes of ours."""
+
+
+@dataclass(slots=True)
+class Try:
+    """What is known of one step's tries in this run: its row, how many there were, how many spent no attempt."""
+
+    row: int = 0
+    tries: int = 0
+    later: int = 0
+    """Interrupted and postponed tries, which spend no attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claimed attempt: this process, and nobody else, may settle it."""
+
+    step: Step
+    asset: AnyAsset
+    row: int
+    attempt_row: int
+    number: int
+    output_id: str
+    facts: Facts
+    inputs: Sequence[Made]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What T2 will write, decided before the transaction so that it can be written again."""
+
+    claim: Claim
+    report: Report
+    ending: Ending | None
+    """``None`` when the step is tried again."""
+    retry_at: int | None
+    error_id: str
+    at: int
+
+
+class Steps:
+    """Claims and settles the steps of one run."""
+
+    def __init__(self, services: Services, run_id: str, trace_id: str) -> None:
+        self._services, self._run_id, self._trace_id = services, run_id, trace_id
+        self.tries: dict[Place, Try] = {}
+
+    def claim(self, tx: Transaction, step: Step, asset: AnyAsset, facts: Facts, inputs: Sequence[Made]) -> Claim | None:
+        """T1: claim the step and begin an attempt; ``None`` when somebody else has it."""
+        services = self._services
+        known = self.tries.get(step.place)
+        if known is not None:
+            row = known.row if materializations.claim_again(tx, known.row) else None
+        else:
+            row = materializations.claim_new(tx, self._run_id, step.asset, step.partition)
+        if row is None:
+            return None
+        number = known.tries + 1 if known else 1
+        now = services.database.now()
+        attempt = materializations.begin_attempt(tx, row, number, services.process, now)
+        tx.emit(MaterializationStart, at=now, attempt=number, **self._where(step))
+        return Claim(step, asset, row, attempt, number, services.ids.new("out"), facts, inputs)
+
+    def claimed(self, claim: Claim) -> None:
+        """Note a committed claim."""
+        known = self.tries.setdefault(claim.step.place, Try())
+        known.row, known.tries = claim.row, claim.number
+
+    def conclude(self, claim: Claim, report: Report) -> Settlement:
+        """Decide what the report means: the ending, or when to try again."""
+        services, known = self._services, self.tries[claim.step.place]
+        now = services.database.now()
+        ending, retry_at, error_id = None, None, ""
+        match report.outcome:
+            case Stored(output):
+                ending = Ending("success", claim.output_id, output.digest)
+            case Skipped(message):
+                ending = Ending("skipped", reason="by_code", message=services.dispatcher.redactor.text(message))
+            case Postponed(failure, after):
+                error_id = services.ids.new("err")
+                if known.later < claim.asset.retries.later_limit:
+                    retry_at = now + int(after * NANOSECONDS)
+                else:
+                    ending = Ending("failed", reason="gave_up", message=f"RetryLater {known.later + 1} times: {failure.message}")
+            case Failed(failure, retry):
+                error_id = services.ids.new("err")
+                spent = claim.number - known.later
+                if retry and spent < claim.asset.retries.attempts:
+                    retry_at = now + int(claim.asset.retries.delay_before(spent + 1, services.random) * NANOSECONDS)
+                else:
+                    ending = Ending("failed", reason=failure.type, message=services.dispatcher.redactor.text(failure.message))
+            case Cancelled():
+                error_id = services.ids.new("err")
+                retry_at = now
+        return Settlement(claim, report, ending, retry_at, error_id, now)
+
+    def settle(self, tx: Transaction, settled: Settlement, lines: Sequence[Line] = ()) -> None:
+        """T2: end the attempt with all its evidence. Raises :class:`RecordError` when it is no longer this process's."""
+        claim, report = settled.claim, settled.report
+        for happened in report.shown:
+            tx.record(happened)
+        for happened in report.told:
+            tx.tell(happened)
+        status = _ATTEMPT_STATUS[type(report.outcome)]
+        if not materializations.settle_attempt(
+            tx, claim.attempt_row, self._services.process, status, settled.at, report.duration_ns, settled.error_id
+        ):
+            raise RecordError(
+                f"attempt {claim.number} of {claim.step.asset!r} is no longer this process's: it was settled as lost",
+                hint="the result is discarded; resume the run", run_id=self._run_id, asset=claim.step.asset,
+            )
+        ending = settled.ending
+        if ending is None:
+            postponed = isinstance(report.outcome, Postponed | Cancelled)
+            materializations.settle(tx, claim.row, "retrying", not_before=settled.retry_at, postponed=postponed)
+        else:
+            materializations.settle(tx, claim.row, ending.status, reason=ending.reason, message=ending.message, output=ending.output)
+        self._tell(tx, settled, report.outcome)
+        for line in lines:
+            add_line(tx, line)
+
+    def settled(self, settled: Settlement) -> None:
+        """Note a committed settlement for the next try."""
+        if isinstance(settled.report.outcome, Postponed | Cancelled) and settled.ending is None:
+            self.tries[settled.claim.step.place].later += 1
+
+    def reuse(self, tx: Transaction, step: Step, current: OutputRecord, because: str) -> None:
+        """Take the current output as it is."""
+        if materializations.conclude(tx, self._run_id, step.asset, step.partition, "reused", message=because, output=current.id):
+            tx.emit(MaterializationReused, output=current.id, because=because, **self._where(step))
+
+    def observe(self, tx: Transaction, step: Step, facts: Facts) -> OutputRecord:
+        """Record a version of an observed source that was not seen before; return the output that stands for it."""
+        version, now = facts.source_version, self._services.database.now()
+        record = OutputRecord(
+            id=self._services.ids.new("out"), asset=step.asset, partition=step.partition, version=0, run_id=self._run_id, attempt=0,
+            manager=OBSERVED, location=version, format=OBSERVED, digest=digest_of(version), size=0, rows=None, schema=None,
+            definition=facts.definition, config=facts.config, inputs="", source_version=version, summary="", created_at=now,
+        )
+        self._publish(tx, record)
+        materializations.conclude(tx, self._run_id, step.asset, step.partition, "success", output=record.id)
+        tx.emit(AssetObserved, at=now, output=record.id, version=version, **self._where(step))
+        return record
+
+    def skip(self, tx: Transaction, step: Step, reason: str, message: str) -> None:
+        """Record that the step does not run."""
+        if materializations.conclude(tx, self._run_id, step.asset, step.partition, "skipped", reason=reason, message=message):
+            tx.emit(MaterializationSkipped, reason=reason, message=message, **self._where(step))
+
+    def _tell(self, tx: Transaction, settled: Settlement, outcome: Outcome) -> None:
+        claim, duration = settled.claim, settled.report.duration_ns
+        where = {**self._where(claim.step), "attempt": claim.number}
+        match outcome:
+            case Stored(output):
+                self._store(tx, settled)
+                tx.emit(
+                    MaterializationStop, at=settled.at, outcome="success", duration_ns=duration, size_bytes=output.size, rows=output.rows or 0,
+                    output=claim.output_id, digest=output.digest, **where,
+                )
+            case Skipped(message):
+                tx.emit(MaterializationStop, at=settled.at, outcome="skipped", duration_ns=duration, reason="by_code", **where)
+                tx.emit(MaterializationSkipped, at=settled.at, reason="by_code", message=message, **self._where(claim.step))
+            case Failed(failure) | Postponed(failure) | Cancelled(failure):
+                tx.emit(
+                    MaterializationException, at=settled.at, kind=_KIND[type(outcome)], final=settled.ending is not None, duration_ns=duration,
+                    type=failure.type, message=failure.message, error=settled.error_id,
+                    retry_in_ns=max(0, settled.retry_at - settled.at) if settled.retry_at is not None else 0, **where,
+                )
+                redactor, project = self._services.dispatcher.redactor, self._services.project
+                failures.record(tx, redactor, failure, settled.error_id, project, settled.at, where)
+
+    def _store(self, tx: Transaction, settled: Settlement) -> None:
+        claim = settled.claim
+        record = output_of(settled, self._run_id)
+        if record is None:
+            return
+        self._publish(tx, record)
+        record_inputs(tx, record.id, ((made.parameter, made.output) for made in claim.inputs))
+        if claim.number > 1:
+            errors.cure(tx, self._run_id, record.asset, record.partition, claim.number)
+
+    def _publish(self, tx: Transaction, record: OutputRecord) -> None:
+        project = self._services.project
+        values = {name: getattr(record, name) for name in record.__struct_fields__}
+        values["summary"] = self._services.dispatcher.redactor.text(record.summary)
+        outputs.add(tx, {**values, "project": project})
+        outputs.point(tx, project, record.asset, record.partition, record.id)
+
+    def _where(self, step: Step) -> dict[str, Any]:
+        return {"asset": step.asset, "partition": step.partition, "run_id": self._run_id, "trace_id": self._trace_id}
+
+
+_ATTEMPT_STATUS = {Stored: "success", Skipped: "skipped", Failed: "failed", Postponed: "failed", Cancelled: "cancelled"}
+_KIND = {Failed: "error", Postponed: "later", Cancelled: "cancelled"}
+
+
+def output_of(settled: Settlement, run_id: str) -> OutputRecord | None:
+    """The output a settlement stores, ``None`` when it stores none; its version is given by the store."""
+    outcome, claim = settled.report.outcome, settled.claim
+    if not isinstance(outcome, Stored):
+        return None
+    made, facts = outcome.output, claim.facts
+    return OutputRecord(
+        id=claim.output_id, asset=claim.step.asset, partition=claim.step.partition, version=0, run_id=run_id, attempt=claim.number,
+        manager=made.manager, location=made.location, format=made.format, digest=made.digest, size=made.size, rows=made.rows,
+        schema=made.schema, definition=facts.definition, config=facts.config, inputs=facts.inputs, source_version=facts.source_version,
+        summary=outcome.summary, created_at=settled.at,
+    )
+
+
+def add_line(tx: Transaction, line: Line) -> None:
+    """Add a captured line to the store."""
+    scope = line.scope
+    logs.add(tx, {
+        "run_id": scope.run_id, "asset": scope.asset, "partition": scope.partition, "attempt": scope.attempt,
+        "at": line.at, "level": line.level, "logger": line.logger, "message": line.message,
+    })  # fmt: skip

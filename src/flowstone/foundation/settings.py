@@ -1,0 +1,234 @@
+"""Settings: one frozen object of named groups, read once, passed as values.
+
+Each source returns only what was set there; later ones win: the settings file (``flowstone.toml``, or ``[tool.flowstone]`` of
+``pyproject.toml``), its ``[environments.NAME]``, environment variables, arguments. Defaults apply last. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flowstone.foundation.errors import SettingsError, did_you_mean
+
+FILES = ("flowstone.toml", "pyproject.toml")
+PREFIX = "FLOWSTONE_"
+OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR"})
+
+
+class Key(NamedTuple):
+    """A setting: how its value is checked, its default, and what it means."""
+
+    parse: Callable[[str, Any], Any]
+    default: Any
+    doc: str
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise SettingsError(f"{key} = {value!r}: a text is needed")
+    return value
+
+
+def _number(key: str, value: Any) -> int:
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        number = None
+    if type(number) is not int or number < 0:
+        raise SettingsError(f"{key} = {value!r}: a whole number of at least 0 is needed")
+    return number
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise SettingsError(f"{key} = {value!r}: a list of texts is needed")
+    return tuple(value)
+
+
+def _one_of(*allowed: str) -> Callable[[str, Any], str]:
+    def parse(key: str, value: Any) -> str:
+        if value not in allowed:
+            raise SettingsError(f"{key} = {value!r}: one of {', '.join(allowed)} is needed", hint=did_you_mean(str(value), allowed))
+        return str(value)
+
+    return parse
+
+
+KEYS: dict[str, Key] = {
+    "project": Key(_text, None, "namespace of all keys; default: the name of the settings folder"),
+    "pipeline": Key(_text, None, "FILE_OR_MODULE[:NAME] of the pipeline; default: pipeline.py here or above"),
+    "home": Key(_text, None, "folder of everything FlowStone keeps; default: .flowstone beside the settings file, else beside the pipeline"),
+    "database.url": Key(_text, None, "where facts are stored; default: sqlite in the home folder"),
+    "outputs.path": Key(_text, None, "where the files IO manager stores; default: outputs in the home folder"),
+    "outputs.manager": Key(_one_of("files", "memory"), "files", "the IO manager of assets that name none"),
+    "outputs.durability": Key(_one_of("process", "power"), "process", "process: outputs survive kill -9; power: also losing power"),
+    "logs.level": Key(_one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"),
+    "logs.format": Key(_one_of("console", "json"), "console", "shape of FlowStone's log lines on standard error"),
+    "logs.max_lines": Key(_number, 10_000, "captured lines kept of one attempt"),
+    "redaction.patterns": Key(_texts, (), "further regular expressions to mask in events, errors and captured lines"),
+}
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """Where values go."""
+
+    path: Path
+    manager: str
+    durability: str
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Log lines: FlowStone's own and the captured ones."""
+
+    level: str
+    format: str
+    max_lines: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set, resolved; ``sources`` names where each value came from."""
+
+    project: str
+    pipeline: str | None
+    home: Path | None
+    """``None``: everything in memory."""
+    database_url: str
+    outputs: OutputSettings
+    logs: LogSettings
+    redaction_patterns: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: str | None = None
+    file: Path | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """Each setting, its value and its source, in a fixed order."""
+        values = {
+            "project": self.project, "pipeline": self.pipeline, "home": str(self.home) if self.home else "(in memory)",
+            "database.url": self.database_url, "outputs.path": str(self.outputs.path), "outputs.manager": self.outputs.manager,
+            "outputs.durability": self.outputs.durability, "logs.level": self.logs.level, "logs.format": self.logs.format,
+            "logs.max_lines": self.logs.max_lines, "redaction.patterns": list(self.redaction_patterns),
+        }  # fmt: skip
+        values |= {f"config.{name}": value for name, value in self.config.items()}
+        return [(key, value, self.sources.get(key, "default")) for key, value in values.items()]
+
+
+def find_file(start: Path) -> Path | None:
+    """The nearest settings file in *start* or above; a ``pyproject.toml`` counts when it has ``[tool.flowstone]``."""
+    for folder in (start, *start.parents):
+        for name in FILES:
+            path = folder / name
+            if path.is_file() and (name == FILES[0] or "flowstone" in _read(path).get("tool", {})):
+                return path
+    return None
+
+
+def load(
+    *, start: Path | None = None, environment: str | None = None, beside: Path | None = None,
+    arguments: Mapping[str, Any] | None = None, variables: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings found from *start* (default: the working directory) upwards.
+
+    *beside* is the pipeline's folder, where the home folder goes when there is no settings file. *arguments* are dotted keys;
+    ``home=":memory:"`` keeps everything in memory. Raises :class:`SettingsError`.
+    """
+    variables = os.environ if variables is None else variables
+    start = (start or Path.cwd()).resolve()
+    file = find_file(start)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def take(found: Mapping[str, Any], source: str) -> None:
+        for key, value in found.items():
+            values[key], sources[key] = value, source
+
+    environment = environment or variables.get("FLOWSTONE_ENV")
+    table = _table(file) if file else {}
+    environments = table.pop("environments", {})
+    if file:
+        take(_flatten(table, str(file)), file.name)
+    if environment:
+        if environment not in environments:
+            known = ", ".join(environments) or "none"
+            raise SettingsError(f"there is no environment {environment!r}", hint=did_you_mean(environment, environments) or f"declared: {known}")
+        take(_flatten(environments[environment], f"{file} [environments.{environment}]"), f"environment {environment}")
+    take(_from_variables(variables), "environment variable")
+    take({key: value for key, value in (arguments or {}).items() if value is not None}, "argument")
+    return _resolve(values, sources, file, environment, file.parent if file else (beside or start))
+
+
+def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None, environment: str | None, base: Path) -> Settings:
+    config = {key[7:]: value for key, value in values.items() if key.startswith("config.")}
+    parsed = {key: KEYS[key].parse(key, values[key]) if key in values else KEYS[key].default for key in KEYS}
+    in_memory = parsed["home"] == ":memory:"
+    home = None if in_memory else (base / (parsed["home"] or ".flowstone")).resolve()
+    if home is not None and sources.get("home") in ("environment variable", "argument"):
+        home = Path(parsed["home"]).resolve()
+    url = parsed["database.url"] or ("sqlite://" if home is None else f"sqlite:///{home / 'flowstone.db'}")
+    outputs = Path(parsed["outputs.path"]) if parsed["outputs.path"] else Path("outputs")
+    where = outputs if home is None else (base / outputs if parsed["outputs.path"] else home / outputs)
+    manager = "memory" if in_memory and "outputs.manager" not in values else parsed["outputs.manager"]
+    return Settings(
+        project=parsed["project"] or base.name or "flowstone", pipeline=parsed["pipeline"], home=home, database_url=url,
+        outputs=OutputSettings(where, manager, parsed["outputs.durability"]),
+        logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"]),
+        redaction_patterns=parsed["redaction.patterns"], config=config, environment=environment, file=file, sources=sources,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _table(path: Path) -> dict[str, Any]:
+    table = _read(path)
+    found = table if path.name == FILES[0] else table["tool"]["flowstone"]
+    return dict(found)
+
+
+def _flatten(table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise SettingsError(f"{where}: a table of settings is needed, not {table!r}")
+    flat: dict[str, Any] = {}
+    groups = {key.split(".")[0] for key in KEYS if "." in key}
+    for name, value in table.items():
+        if name == "config" or name in groups:
+            if not isinstance(value, dict):
+                raise SettingsError(f"{where}: {name} = {value!r} must be a table", hint=f"write [{name}]")
+            flat |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            flat[name] = value
+    for key in flat:
+        if key not in KEYS and not key.startswith("config."):
+            raise SettingsError(f"{where}: unknown setting {key!r}", hint=did_you_mean(key, KEYS) or f"known: {', '.join(KEYS)}")
+    return flat
+
+
+def _from_variables(variables: Mapping[str, str]) -> dict[str, Any]:
+    names = {PREFIX + key.upper().replace(".", "_"): key for key in KEYS}
+    found: dict[str, Any] = {}
+    for name, value in variables.items():
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or name.startswith("FLOWSTONE_TEST_"):
+            continue
+        if name in names:
+            found[names[name]] = value
+        elif name.startswith("FLOWSTONE_CONFIG_"):
+            found[f"config.{name[17:].lower()}"] = value
+        else:
+            raise SettingsError(f"unknown environment variable {name}", hint=did_you_mean(name, names) or f"known: {', '.join(names)}")
+    return found

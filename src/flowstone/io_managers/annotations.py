@@ -1,0 +1,64 @@
+"""What an annotation asks for, without importing the library it comes from."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_NOT_GIVEN = (None, inspect.Parameter.empty)
+
+
+def given(annotation: Any) -> Any:
+    """Return *annotation*, or ``None`` where there is none or it was never resolved."""
+    if isinstance(annotation, str | typing.ForwardRef | typing.TypeVar) or any(annotation is none for none in _NOT_GIVEN):
+        return None
+    return annotation
+
+
+def wanted(annotation: Any) -> Any:
+    """Return the one type *annotation* stands for: aliases, ``Annotated``, ``NewType`` and ``| None`` are looked through.
+
+    ``Any`` for ``object``; a union of several types stays as it is; ``None`` if nothing is asked for.
+    """
+    annotation = given(annotation)
+    if annotation is None or annotation is Any or annotation is object:
+        return None if annotation is None else Any
+    if hasattr(annotation, "__supertype__"):
+        return wanted(annotation.__supertype__)
+    if type(annotation).__name__ == "TypeAliasType":
+        return wanted(annotation.__value__)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return wanted(typing.get_args(annotation)[0])
+    if origin is typing.Union or origin is types.UnionType:
+        members = [member for member in typing.get_args(annotation) if member is not type(None)]
+        return wanted(members[0]) if len(members) == 1 else annotation
+    return annotation
+
+
+def class_of(annotation: Any) -> type | None:
+    """Return the class behind a wanted type (``list`` for ``list[int]``), or ``None``."""
+    origin = typing.get_origin(annotation) or annotation
+    return origin if isinstance(origin, type) else None
+
+
+def library_of(cls: type) -> str:
+    """Return the top-level module that defines *cls*."""
+    return cls.__module__.partition(".")[0]
+
+
+def name_of(annotation: Any) -> str:
+    """Return *annotation* as people write it."""
+    return annotation.__qualname__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An iterator that is stored piece by piece; ``item`` is its pieces' type, ``None`` if empty and not annotated."""
+
+    items: Iterator[Any]
+    item: type | None
