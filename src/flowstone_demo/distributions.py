@@ -64,7 +64,7 @@ def read(environment: Environment) -> Snapshot:
     for _, folder in environments.metadata_folders(environment):
         metadata = read_metadata(folder)
         if metadata is None:
-            unreadable.append(os.path.basename(folder))
+            unreadable.append(environments.printable(os.path.basename(folder)))
         else:
             found.append(_installed(folder, metadata))
     seen: set[str] = set()
@@ -101,6 +101,11 @@ def read_metadata(folder: str) -> Message | None:
     return metadata if metadata is not None and metadata["Name"] and metadata["Version"] else None
 
 
+def identify(metadata: Message) -> tuple[str, str]:
+    """Return name and version, each on one line."""
+    return " ".join(str(metadata["Name"]).split()), " ".join(str(metadata["Version"]).split())
+
+
 def direct_url(folder: str) -> tuple[str, bool]:
     """Return where the distribution was installed from, if not from an index, and whether it is editable (PEP 610)."""
     try:
@@ -121,10 +126,11 @@ def _installed(folder: str, metadata: Message) -> Installed:
     requires = metadata.get_all("Requires-Dist") or []
     if not requires and not folder.endswith(".dist-info"):
         requires = Distribution.at(Path(folder)).requires or []
+    name, version = identify(metadata)
     url, editable = direct_url(folder)
     return {
-        "name": str(metadata["Name"]).strip(),
-        "version": str(metadata["Version"]).strip(),
+        "name": name,
+        "version": version,
         "summary": _text(metadata, "Summary").splitlines()[0] if _text(metadata, "Summary") else "",
         **_licence_fields(folder, metadata),
         "requires": [" ".join(str(line).split()) for line in requires],

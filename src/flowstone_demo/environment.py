@@ -112,6 +112,11 @@ def metadata_folders(environment: Environment) -> list[tuple[str, str]]:
     return found
 
 
+def printable(path: str) -> str:
+    """Return *path* as text that can be encoded: bytes that are not UTF-8 in it become replacement characters."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _interpreter(python: str | None) -> str:
     active = os.environ.get("VIRTUAL_ENV")
     place = python or active or sys.executable

@@ -109,8 +109,8 @@ def read_records(environment: Environment) -> Records:
     digest = hashlib.sha256()
     for site, folder in environments.metadata_folders(environment):
         metadata = distributions.read_metadata(folder)
-        name = str(metadata["Name"]) if metadata else os.path.basename(folder)
-        entry = _entry(name, str(metadata["Version"]) if metadata else "")
+        unnamed = (environments.printable(os.path.basename(folder)), "")
+        entry = _entry(*(distributions.identify(metadata) if metadata else unnamed))
         records.distributions.append(entry)
         try:
             with open(os.path.join(folder, "RECORD"), "rb") as file:
@@ -145,8 +145,11 @@ def fingerprint(environment: Environment) -> str:
 def check(records: Records, track: Callable[[Sequence[RecordedFile]], Iterable[RecordedFile]] = iter) -> Integrity:
     """Hash every recorded file again and return what was found; *track* sees the files pass and may show progress."""
     problems: list[FileProblem] = []
+    entries = [entry.copy() for entry in records.distributions]
+    for entry in entries:
+        entry["cannot_check"] = dict(entry["cannot_check"])
     for file in track(records.files):
-        entry = records.distributions[file.distribution]
+        entry = entries[file.distribution]
         found = _hash(file, records.roots)
         if found == file.digest:
             entry["ok"] += 1
@@ -159,14 +162,14 @@ def check(records: Records, track: Callable[[Sequence[RecordedFile]], Iterable[R
                 {
                     "distribution": entry["name"],
                     "version": entry["version"],
-                    "path": file.listed,
+                    "path": environments.printable(file.listed),
                     "problem": problem,
                     "algorithm": file.algorithm,
                     "recorded": file.digest,
                     "found": found,
                 }
             )
-    return _result(records, problems)
+    return _result(entries, problems, records.unhashed_bytecode)
 
 
 def summary(result: Integrity) -> str:
@@ -277,21 +280,21 @@ def _hash(file: RecordedFile, roots: tuple[str, ...]) -> str:
         os.close(descriptor)
 
 
-def _result(records: Records, problems: list[FileProblem]) -> Integrity:
+def _result(entries: list[DistributionIntegrity], problems: list[FileProblem], unhashed_bytecode: int) -> Integrity:
     cannot: Counter[str] = Counter()
-    for entry in records.distributions:
+    for entry in entries:
         entry["cannot_check"] = dict(sorted(entry["cannot_check"].items()))
         cannot.update(entry["cannot_check"])
-    ok = sum(entry["ok"] for entry in records.distributions)
-    differs = sum(entry["differs"] for entry in records.distributions)
+    ok = sum(entry["ok"] for entry in entries)
+    differs = sum(entry["differs"] for entry in entries)
     return {
-        "listed": sum(entry["listed"] for entry in records.distributions),
+        "listed": sum(entry["listed"] for entry in entries),
         "hashed": ok + differs,
         "ok": ok,
         "differs": differs,
-        "missing": sum(entry["missing"] for entry in records.distributions),
+        "missing": sum(entry["missing"] for entry in entries),
         "cannot_check": dict(sorted(cannot.items())),
-        "unhashed_bytecode": records.unhashed_bytecode,
+        "unhashed_bytecode": unhashed_bytecode,
         "files": sorted(problems, key=lambda each: (canonicalize_name(each["distribution"]), each["problem"], each["path"])),
-        "distributions": sorted(records.distributions, key=lambda entry: (canonicalize_name(entry["name"]), entry["version"])),
+        "distributions": sorted(entries, key=lambda entry: (canonicalize_name(entry["name"]), entry["version"])),
     }

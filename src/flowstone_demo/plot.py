@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flowstone_demo.integrity import DistributionIntegrity, Integrity
@@ -32,25 +33,21 @@ SERIES = (
 
 
 def draw(integrity: Integrity) -> str:
-    """Return an ``<svg>`` of the largest distributions, and of every one with a file that differs or is missing."""
+    """Return an ``<svg>`` of the distributions that `choose` names; equal input gives an equal drawing."""
     entries = choose(integrity)
     with mpl.rc_context(
-        {"svg.hashsalt": "environment-review", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+        {
+            "svg.hashsalt": "environment-review",
+            "svg.fonttype": "none",
+            "text.parse_math": False,  # a name with two dollar signs is still a name
+            "font.family": "sans-serif",
+            "font.size": 10,
+        }
     ):
         figure = Figure(figsize=(8.2, 0.9 + 0.3 * len(entries)), layout="constrained")
         axes = figure.add_subplot()
-        names = [f"{entry['name']} {entry['version']}" for entry in entries]
-        start = [0.0] * len(entries)
-        for series, values in zip(SERIES, _values(entries), strict=True):
-            axes.barh(names, values, left=start, color=series.placeholder, label=series.label, height=0.62)
-            start = [before + value for before, value in zip(start, values, strict=True)]
-        longest = max(start, default=1) or 1
-        for row, entry in enumerate(entries):
-            bad = entry["differs"] + entry["missing"]
-            # A few files among thousands are a sliver nobody sees: the words beside the bar take its colour.
-            colour, weight = (SERIES[2].placeholder, "bold") if bad else (_INK, "normal")
-            axes.text(start[row] + longest * 0.01, row, _label(entry), va="center", color=colour, weight=weight, fontsize=9)
-        axes.set_xlim(0, longest * 1.24)
+        _bars(axes, entries)
+        axes.set_yticks(range(len(entries)), [f"{entry['name']} {entry['version']}" for entry in entries])
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("files that RECORD lists", color=_INK)
@@ -67,6 +64,20 @@ def choose(integrity: Integrity) -> list[DistributionIntegrity]:
     listed = [entry for entry in by_size if entry["listed"]]
     bad = [entry for entry in listed if entry["differs"] + entry["missing"]][:_LARGEST]
     return bad + [entry for entry in listed if entry not in bad][: max(0, _LARGEST - len(bad))]
+
+
+def _bars(axes: Axes, entries: list[DistributionIntegrity]) -> None:
+    start = [0] * len(entries)
+    for series, values in zip(SERIES, _values(entries), strict=True):
+        axes.barh(range(len(entries)), values, left=start, color=series.placeholder, height=0.62)
+        start = [before + value for before, value in zip(start, values, strict=True)]
+    longest = max(start, default=0) or 1
+    for row, entry in enumerate(entries):
+        bad = entry["differs"] + entry["missing"]
+        # A few files among thousands are a sliver nobody sees: the words beside the bar take its colour.
+        colour, weight = (SERIES[-1].placeholder, "bold") if bad else (_INK, "normal")
+        axes.text(start[row] + longest * 0.01, row, _label(entry), va="center", color=colour, weight=weight, fontsize=9)
+    axes.set_xlim(0, longest * 1.24)
 
 
 def _values(entries: list[DistributionIntegrity]) -> list[list[int]]:

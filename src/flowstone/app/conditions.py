@@ -62,7 +62,7 @@ class Conditions:
         place = (asset, partition)
         output, last = self._current.get(place), self._last.get(place)
         if output is None:
-            because = (f"the last run ended {last.status}: {last.message}",) if last and last.message else ()
+            because: tuple[str, ...] = (f"the last run ended {last.status}: {last.message}",) if last and last.message else ()
             return Condition(asset, partition, "missing", because, None, last)
         if not self.defined.get(asset, {}).get("kind") == "observed" and not self._io.get(output.manager).exists(as_output(output)):
             return Condition(asset, partition, "gone", ("its stored bytes are gone",), output, last)

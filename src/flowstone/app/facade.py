@@ -22,9 +22,10 @@ from flowstone.events.handlers import HandlerInfo
 from flowstone.events.spans import Span, SpanKind
 from flowstone.execution.plan import Plan
 from flowstone.execution.planner import Planner
+from flowstone.execution.preview import Preview, preview
 from flowstone.execution.result import RunResult
 from flowstone.execution.run import Runs
-from flowstone.execution.session import as_output
+from flowstone.execution.session import Session, as_output
 from flowstone.foundation import settings as settings_
 from flowstone.foundation.clock import Clock, as_datetime
 from flowstone.foundation.errors import MissingOutputError, UsageError
@@ -61,9 +62,11 @@ class FlowStone:
 
     # -- working --------------------------------------------------------------------------------------------------------
 
-    def plan(self, targets: str | Iterable[str] | None = None, *, partition: Any = None, deps: bool = True) -> Plan:
-        """Return what a run would consist of; nothing is computed or recorded."""
-        return self._plan(targets, partition, deps=deps)
+    def preview(self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True) -> list[Preview]:
+        """Return what :meth:`run` would do with each step and why; sources are asked, nothing is computed or recorded."""
+        plan = self._plan(targets, partition, deps=deps)
+        session = Session(self._deployment.previewing(), self._needed(), "", "", plan, force=frozenset(plan.targets) if force else frozenset())
+        return preview(session)
 
     def run(self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True) -> RunResult:
         """Materialize *targets* (default: every asset) for *partition* (a key, its text, or ``"latest"``) and what they need.
@@ -215,6 +218,10 @@ class FlowStone:
             return
         with self._deployment.services().database.transaction() as tx:
             tx.emit(cls, **fields)
+
+    def on_print(self, echo: Callable[[str], None]) -> None:
+        """Send what assets print to *echo* from now on; it is kept with their attempts all the same."""
+        self._deployment.echo = echo
 
     def monotonic_ns(self) -> int:
         """Return a monotonic reading in nanoseconds."""

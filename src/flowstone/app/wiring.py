@@ -44,7 +44,7 @@ class Deployment:
         files = FilesIOManager(settings.outputs.path, durability=settings.outputs.durability)  # type: ignore[arg-type]
         self.io = IOManagers({"files": files, "memory": MemoryIOManager()}, default=settings.outputs.manager)
         self.locks = ProcessLocks(settings.home / "processes" if settings.home else None)
-        self._echo = echo or _to_stdout
+        self.echo = echo or _to_stdout
         self._database: Database | None = None
         self._services: Services | None = None
 
@@ -72,13 +72,20 @@ class Deployment:
             now = self._database.now()
             with self._database.transaction() as tx:
                 processes.register(tx, process, host(), os.getpid(), now)
-            capture = Capture(self.clock, self.redactor, limit=self.settings.logs.max_lines, echo=self._echo)
-            self._services = Services(
-                self.settings.project, self._database, self.dispatcher, self.io, self.ids, self.clock, capture, process, random.random,
-                self.settings.config, secrets.resolver(self.redactor.add_value),
-            )
+            self._services = self._assemble(self._database, process)
         lost.reap(self._services, self.locks, host())
         return self._services
+
+    def previewing(self) -> Services:
+        """What a preview needs: nothing is created, registered or settled."""
+        return self._assemble(self.planning(), "")
+
+    def _assemble(self, database: Database, process: str) -> Services:
+        capture = Capture(self.clock, self.redactor, limit=self.settings.logs.max_lines, echo=lambda text: self.echo(text))
+        return Services(
+            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, capture, process, random.random,
+            self.settings.config, secrets.resolver(self.redactor.add_value),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Say that this process has ended in good order, and let everything go."""

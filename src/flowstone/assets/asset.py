@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -103,18 +104,27 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
 
     def annotation_of(self, parameter: Parameter) -> Any:
         """Return the resolved annotation of *parameter*, ``None`` without one; raises ``ValidationError`` for unknown names."""
-        return self._resolve(parameter.annotation, f"parameter {parameter.name!r}")
+        return self._resolve(parameter.annotation, parameter.name)
 
     def return_annotation(self) -> Any:
         """Return what the function says it returns, ``None`` without a statement; raises ``ValidationError`` likewise."""
         annotations = getattr(self.function, "__annotations__", options.NOTHING)
-        return self._resolve(annotations.get("return", NO_DEFAULT), "the return value")
+        return self._resolve(annotations.get("return", NO_DEFAULT), "return")
 
     def _resolve(self, annotation: Any, where: str) -> Any:
         if annotation is NO_DEFAULT:
             return None
         if not isinstance(annotation, str):
             return annotation
+        if where not in self.cache:
+            self.cache[where] = self._evaluate(annotation, where)
+        return self.cache[where]
+
+    def _evaluate(self, annotation: str, where: str) -> Any:
+        if annotation.isidentifier():  # most are a plain name: no need to compile it
+            found = getattr(self.function, "__globals__", {}).get(annotation, getattr(builtins, annotation, NO_DEFAULT))
+            if found is not NO_DEFAULT:
+                return found
         function = inspect.unwrap(cast(Callable[..., Any], self.function))
         try:
             return eval(annotation, getattr(function, "__globals__", {}), closure_of(function))

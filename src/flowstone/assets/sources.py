@@ -84,12 +84,19 @@ class SourceFile:
     def _part_of(self, code: CodeType) -> Part | None:
         found = self._codes.get(id(code))
         if found is None:
-            self._parsed()
-            node = self._functions.get((code.co_firstlineno, code.co_name))
-            part = self._part(node) if node is not None and _compiles_to(node, code) else None
-            part = part and part._replace(names=part.names.difference(code.co_freevars))
-            found = self._codes[id(code)] = (code, part)
+            found = self._codes[id(code)] = (code, self._find(code))
         return found[1]
+
+    def _find(self, code: CodeType) -> Part | None:
+        bound = self._parsed()
+        node = self._functions.get((code.co_firstlineno, code.co_name))
+        if node is None:
+            return None
+        part = self._part(node)
+        imports = [name for name in sorted(part.names) if any(map(_is_import, bound.get(name, ())))]
+        if not _compiles_to(node, code, imports):
+            return None
+        return part._replace(names=part.names.difference(code.co_freevars))
 
     def _parsed(self) -> dict[str, list[ast.AST]]:
         if self._bindings is None:
@@ -150,14 +157,19 @@ def _read(filename: str, on_disk: bool, module_globals: dict[str, Any]) -> Sourc
     return SourceFile("".join(lines)) if lines else None
 
 
-def _compiles_to(node: FunctionNode, code: CodeType) -> bool:
-    """Tell whether *node*, inside a function that has its free names, gives the instructions of *code*."""
-    tree = ast.Module([node], type_ignores=[])
+def _compiles_to(node: FunctionNode, code: CodeType, imports: list[str]) -> bool:
+    """Tell whether *node*, inside a function that has its free names, gives the instructions of *code*.
+
+    Calls of what a module imports at its top compile in a way of their own, so the compiler is told the *imports*.
+    """
+    tree = ast.parse(f"import {', '.join(imports)}" if imports else "")
     if code.co_freevars:
-        tree = ast.parse(f"def around({', '.join(code.co_freevars)}): pass")
-        around = tree.body[0]
+        around = ast.parse(f"def around({', '.join(code.co_freevars)}): pass").body[0]
         assert isinstance(around, ast.FunctionDef)
         around.body = [node]
+        tree.body.append(around)
+    else:
+        tree.body.append(node)
     try:
         module = compile(tree, code.co_filename, "exec", flags=code.co_flags & _ANNOTATIONS, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError):
@@ -165,6 +177,10 @@ def _compiles_to(node: FunctionNode, code: CodeType) -> bool:
     wanted = code_shape(code)
     compiled = _inner(_inner([module])) if code.co_freevars else _inner([module])
     return any(inner.co_name == code.co_name and code_shape(inner) == wanted for inner in compiled)
+
+
+def _is_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.alias | ast.ImportFrom)
 
 
 def _inner(codes: Iterable[CodeType]) -> Iterator[CodeType]:

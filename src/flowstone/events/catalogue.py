@@ -38,6 +38,7 @@ class RunStart(_OfRun, frozen=True, kw_only=True):
     """A run began."""
 
     steps: Count
+    partition: Text
     actor: Text
     identity: Label
     definition: Attribute
@@ -98,6 +99,8 @@ class MaterializationStop(_OfAttempt, frozen=True, kw_only=True):
     output: Attribute = ""
     digest: Attribute = ""
     reason: Label = ""
+    summary: Text = ""
+    """The line user code gave with ``ctx.summary``, or the reason it gave with ``ctx.skip``."""
 
 
 @event("flowstone.materialization.exception")

@@ -85,8 +85,8 @@ class Dispatcher:
     def build(self, cls: type[Event], fields: dict[str, Any]) -> Event:
         """Return the event: stamped with the time, its texts redacted. Raises :class:`EventError` for wrong fields."""
         for field in cls.texts:
-            if field in fields:
-                fields[field] = self.redactor.value(fields[field], field)
+            if text := fields.get(field):
+                fields[field] = self.redactor.value(text, field)
         if "at" not in fields:
             fields["at"] = self.now_ns()
         try:

@@ -36,7 +36,7 @@ Bytes = Annotated[int, measurement("By")]
 Count = Annotated[int, measurement("1")]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened."""
 
     name: ClassVar[str] = ""

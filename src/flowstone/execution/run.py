@@ -53,7 +53,7 @@ class Runs:
                 "trace_id": trace_id, "provenance": to_json(self._provenance), "process": services.process, "requested_at": now,
             })  # fmt: skip
             tx.emit(
-                RunStart, at=now, pipeline=pipeline.name, run_id=run_id, trace_id=trace_id, steps=len(plan.steps),
+                RunStart, at=now, pipeline=pipeline.name, run_id=run_id, trace_id=trace_id, steps=len(plan.steps), partition=shared_partition(plan),
                 actor=self._actor.id, identity=self._actor.source, definition=digest,
             )
         forced = frozenset(plan.targets) if force else frozenset()
@@ -129,6 +129,12 @@ class Runs:
             RunStop, at=now, pipeline=self._pipeline.name, run_id=result.run_id, trace_id=trace_id, outcome=result.status,
             duration_ns=max(0, now - started), **counts,
         )
+
+
+def shared_partition(plan: Plan) -> str:
+    """The encoded partition all partitioned targets have, or nothing when they differ or have none."""
+    partitions = {partition for _, partition in plan.targets if partition}
+    return partitions.pop() if len(partitions) == 1 else ""
 
 
 def status_of(targets: list[Ending]) -> str:

@@ -189,10 +189,10 @@ class Steps:
                 self._store(tx, settled)
                 tx.emit(
                     MaterializationStop, at=settled.at, outcome="success", duration_ns=duration, size_bytes=output.size, rows=output.rows or 0,
-                    output=claim.output_id, digest=output.digest, **where,
+                    output=claim.output_id, digest=output.digest, summary=outcome.summary, **where,
                 )
             case Skipped(message):
-                tx.emit(MaterializationStop, at=settled.at, outcome="skipped", duration_ns=duration, reason="by_code", **where)
+                tx.emit(MaterializationStop, at=settled.at, outcome="skipped", duration_ns=duration, reason="by_code", summary=message, **where)
                 tx.emit(MaterializationSkipped, at=settled.at, reason="by_code", message=message, **self._where(claim.step))
             case Failed(failure) | Postponed(failure) | Cancelled(failure):
                 tx.emit(

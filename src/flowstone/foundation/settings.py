@@ -17,7 +17,7 @@ from flowstone.foundation.errors import SettingsError, did_you_mean
 
 FILES = ("flowstone.toml", "pyproject.toml")
 PREFIX = "FLOWSTONE_"
-OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR"})
+OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR", "FLOWSTONE_DEBUG"})
 
 
 class Key(NamedTuple):

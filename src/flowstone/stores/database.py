@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, inspect
@@ -15,7 +16,7 @@ from flowstone.events.event import Event
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError
 from flowstone.stores import dialects
-from flowstone.stores.statements import Builder, Prepared
+from flowstone.stores.statements import Builder, Inserting, Prepared
 from flowstone.stores.tables import SCHEMA_VERSION, metadata
 
 
@@ -34,12 +35,12 @@ class Transaction:
         prepared = self._stores.prepare(builder)
         return self._cursor.execute(prepared.sql, prepared.bind(values))
 
-    def add(self, builder: Builder, values: Mapping[str, Any]) -> None:
-        """Run *builder*'s statement before commit, together with others of its kind."""
+    def add_row(self, builder: Inserting, *row: Any) -> None:
+        """Insert *row*, one value for each of *builder*'s columns in order, before commit."""
         rows = self._later.get(builder)
         if rows is None:
             rows = self._later[builder] = []
-        rows.append(self._stores.prepare(builder).bind(values))
+        rows.append(self._stores.prepare(builder).bind_row(builder.names, row))
 
     def emit(self, cls: type[Event], /, **fields: Any) -> Event:
         """Build an event, let recorders add its evidence to this transaction, and show it to observers after commit."""
@@ -68,6 +69,62 @@ class Transaction:
         return self._held
 
 
+class _Open:
+    """The context manager of one transaction."""
+
+    __slots__ = ("_cursor", "_stores", "_tx")
+
+    def __init__(self, stores: Database) -> None:
+        self._stores = stores
+
+    def __enter__(self) -> Transaction:
+        stores = self._stores
+        if getattr(stores.inside, "value", False):
+            raise DatabaseError("a transaction is already open in this thread", hint="pass the open one down")
+        stores.backend.lock.acquire()
+        try:
+            self._cursor = stores.backend.begin()
+        except BaseException as error:
+            stores.backend.lock.release()
+            clear = stores.clear(error)
+            if clear is error:
+                raise
+            raise clear from error
+        stores.inside.value = True
+        self._tx = Transaction(stores, self._cursor)
+        return self._tx
+
+    def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        stores, tx, refused = self._stores, self._tx, error
+        try:
+            if error is None:
+                tx.flush()
+                stores.backend.commit(self._cursor)
+        except BaseException as failure:  # noqa: BLE001 - raised again below, once everything is let go
+            refused = failure
+        finally:
+            self._let_go(undo=refused is not None)
+        if refused is not None:
+            clear = stores.clear(refused)
+            if clear is not refused:
+                raise clear from refused
+            if refused is not error:
+                raise refused
+            return  # the block's own exception goes on
+        for happened in tx.committed():
+            stores.dispatcher.deliver(happened)
+
+    def _let_go(self, *, undo: bool) -> None:
+        stores = self._stores
+        try:
+            if undo:
+                stores.backend.rollback(self._cursor)
+            self._cursor.close()
+        finally:
+            stores.inside.value = False
+            stores.backend.lock.release()
+
+
 class Recorder(Protocol):
     """Adds evidence of an event inside the transaction of the change; never decides; what it raises undoes the change."""
 
@@ -86,7 +143,7 @@ class Database:
         self.now = clock.now_ns  # SQLite runs in this process: its clock is the machine's
         self._prepared: dict[Builder, Prepared] = {}
         self._dialect = self.backend.engine.dialect
-        self._inside = threading.local()
+        self.inside = threading.local()
         if not create and not self.backend.exists():
             raise NotFoundError(f"there is no database yet at {self.backend.describe}", hint="flowstone run creates it")
         with self._speaking():
@@ -101,27 +158,9 @@ class Database:
             found = self._prepared[builder] = Prepared(builder(), self._dialect)
         return found
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """One atomic change; an exception undoes it, commit is followed by the observers."""
-        if getattr(self._inside, "value", False):
-            raise DatabaseError("a transaction is already open in this thread", hint="pass the open one down")
-        with self._speaking(), self.backend.lock:
-            cursor = self.backend.begin()
-            self._inside.value = True
-            try:
-                tx = Transaction(self, cursor)
-                yield tx
-                tx.flush()
-                self.backend.commit(cursor)
-            except BaseException:
-                self.backend.rollback(cursor)
-                raise
-            finally:
-                self._inside.value = False
-                cursor.close()
-        for happened in tx.committed():
-            self.dispatcher.deliver(happened)
+    def transaction(self) -> _Open:
+        """One atomic change, as a context manager; an exception undoes it, commit is followed by the observers."""
+        return _Open(self)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -171,13 +210,17 @@ class Database:
             hint="install a newer FlowStone" if newer else "flowstone db upgrade",
         )
 
+    def clear(self, error: BaseException) -> BaseException:
+        """The one clear error for what the driver raised; any other error is itself."""
+        return dialects.explain(error, self.backend.describe) or error
+
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """Turn what the driver raises into one clear error."""
         try:
             yield
         except Exception as error:
-            clear = dialects.explain(error, self.backend.describe)
-            if clear is None:
+            clear = self.clear(error)
+            if clear is error:
                 raise
             raise clear from error

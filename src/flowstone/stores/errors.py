@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Update, bindparam, select, update
 from flowstone.foundation.serialize import from_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import ErrorRecord
-from flowstone.stores.statements import inserting
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import error
 
-_insert = inserting(error)
+_insert = Inserting(error)
 
 
 def _cure() -> Update:

@@ -9,15 +9,15 @@ from sqlalchemy import Connection, func, select
 from flowstone.foundation.serialize import from_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import EventRecord
-from flowstone.stores.statements import inserting
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import event
 
-_insert = inserting(event, "id")
+_insert = Inserting(event, "id")
 
 
 def add(tx: Transaction, project: str, at: int, name: str, run_id: str | None, payload: str) -> None:
     """Append the event with the transaction's other events, in order."""
-    tx.add(_insert, {"project": project, "at": at, "name": name, "run_id": run_id, "payload": payload})
+    tx.add_row(_insert, project, at, name, run_id, payload)
 
 
 def read(

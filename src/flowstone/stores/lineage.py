@@ -6,15 +6,15 @@ from sqlalchemy import Connection, select
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import EdgeRecord
-from flowstone.stores.statements import inserting
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import lineage
 
-_insert = inserting(lineage)
+_insert = Inserting(lineage)
 
 
 def add(tx: Transaction, downstream: str, parameter: str, upstream: str) -> None:
     """Add the edge with the transaction's other edges."""
-    tx.add(_insert, {"downstream": downstream, "parameter": parameter, "upstream": upstream})
+    tx.add_row(_insert, downstream, parameter, upstream)
 
 
 def walk(connection: Connection, start: str, *, down: bool = False, depth: int | None = None) -> list[EdgeRecord]:

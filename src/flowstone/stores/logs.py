@@ -8,15 +8,15 @@ from sqlalchemy import Connection, select
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import LogRecord
-from flowstone.stores.statements import inserting
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import log
 
-_insert = inserting(log, "id")
+_insert = Inserting(log, "id")
 
 
 def add(tx: Transaction, values: dict[str, Any]) -> None:
     """Add a line with the transaction's other lines."""
-    tx.add(_insert, values)
+    tx.add_row(_insert, *(values[name] for name in _insert.names))
 
 
 def read(

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Select, Update, bindparam, func, select, upda
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import AttemptRecord, MaterializationRecord
-from flowstone.stores.statements import inserting, inserting_once
+from flowstone.stores.statements import Inserting, inserting_once
 from flowstone.stores.tables import attempt, materialization, run
 
 _insert = inserting_once(materialization, "id")
-_insert_attempt = inserting(attempt, "id")
+_insert_attempt = Inserting(attempt, "id")
 
 
 def _retry() -> Update:

@@ -49,14 +49,16 @@ def withdraw(tx: Transaction, project: str, asset: str, partition: str, id: str)
     return bool(tx.execute(_forget, {"p": project, "a": asset, "k": partition, "o": id}).rowcount == 1)
 
 
-_joined = select(output).join(current_output, current_output.c.output == output.c.id)
+_FIELDS = OutputRecord.__struct_fields__
+_columns = [output.c[name] for name in _FIELDS]
+_joined = select(*_columns).join(current_output, current_output.c.output == output.c.id)
 
 
 def current(connection: Connection, project: str, asset: str, partition: str) -> OutputRecord | None:
     """The current output of an asset's partition."""
     key = (current_output.c.project == project, current_output.c.asset == asset, current_output.c.partition == partition)
-    row = connection.execute(_joined.where(*key)).mappings().first()
-    return OutputRecord.of(row) if row else None
+    row = connection.execute(_joined.where(*key)).first()
+    return _record(row) if row else None
 
 
 def current_of(
@@ -69,8 +71,12 @@ def current_of(
         query = query.where(current_output.c.partition.in_(keys))
     names = list(assets) if assets is not None else []
     chunks = [query.where(current_output.c.asset.in_(names[i : i + _CHUNK])) for i in range(0, len(names), _CHUNK)]
-    rows = [row for chunk in ([query] if assets is None else chunks) for row in connection.execute(chunk).mappings()]
-    return {(row["asset"], row["partition"]): OutputRecord.of(row) for row in rows}
+    found = [_record(row) for chunk in ([query] if assets is None else chunks) for row in connection.execute(chunk)]
+    return {(record.asset, record.partition): record for record in found}
+
+
+def _record(row: Iterable[Any]) -> OutputRecord:
+    return OutputRecord(**dict(zip(_FIELDS, row, strict=True)))
 
 
 def partitions_of(connection: Connection, project: str, asset: str) -> list[str]:
@@ -81,29 +87,28 @@ def partitions_of(connection: Connection, project: str, asset: str) -> list[str]
 
 def of_run(connection: Connection, project: str, run_id: str) -> list[OutputRecord]:
     """The outputs a run made, in order."""
-    rows = connection.execute(select(output).where(output.c.project == project, output.c.run_id == run_id).order_by(output.c.created_at))
-    return [OutputRecord.of(row) for row in rows.mappings()]
+    rows = connection.execute(select(*_columns).where(output.c.project == project, output.c.run_id == run_id).order_by(output.c.created_at))
+    return [_record(row) for row in rows]
 
 
 def versions(connection: Connection, project: str, asset: str, partition: str) -> list[OutputRecord]:
     """Every version of an asset's partition, newest first."""
     key = (output.c.project == project, output.c.asset == asset, output.c.partition == partition)
-    rows = connection.execute(select(output).where(*key).order_by(output.c.version.desc()))
-    return [OutputRecord.of(row) for row in rows.mappings()]
+    return [_record(row) for row in connection.execute(select(*_columns).where(*key).order_by(output.c.version.desc()))]
 
 
 def find(connection: Connection, ids: Iterable[str]) -> dict[str, OutputRecord]:
     """The outputs with these ids, by id."""
     wanted = list(ids)
     chunks = (wanted[i : i + _CHUNK] for i in range(0, len(wanted), _CHUNK))
-    rows = [row for chunk in chunks for row in connection.execute(select(output).where(output.c.id.in_(chunk))).mappings()]
-    return {row["id"]: OutputRecord.of(row) for row in rows}
+    found = [_record(row) for chunk in chunks for row in connection.execute(select(*_columns).where(output.c.id.in_(chunk)))]
+    return {record.id: record for record in found}
 
 
 def one(connection: Connection, project: str, id: str) -> OutputRecord:
     """The output with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
     key = (output.c.project == project, output.c.id.startswith(id, autoescape=True))
-    rows = list(connection.execute(select(output).where(*key).limit(2)).mappings())
+    rows = list(connection.execute(select(*_columns).where(*key).limit(2)))
     if len(rows) != 1:
         raise NotFoundError(f"there is {'more than one' if rows else 'no'} output {id!r}", hint="flowstone show RUN lists a run's outputs")
-    return OutputRecord.of(rows[0])
+    return _record(rows[0])

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Update, bindparam, select, update
 from flowstone.foundation.serialize import from_json, to_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import PipelineRecord
-from flowstone.stores.statements import inserting_once
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import pipeline
 
-_insert = inserting_once(pipeline, "id")
+_insert = Inserting(pipeline, "id")
 
 
 def _touch() -> Update:
@@ -22,11 +22,10 @@ def _touch() -> Update:
 
 def remember(tx: Transaction, project: str, name: str, digest: str, definition: dict[str, Any], at: int) -> bool:
     """Store the definition's version, or note that it is in use again; return whether it is new."""
+    if tx.execute(_touch, {"p": project, "n": name, "d": digest, "at": at}).rowcount == 1:
+        return False
     values = {"project": project, "name": name, "digest": digest, "definition": to_json(definition)}
-    if tx.execute(_insert, {**values, "created_at": at, "last_used_at": at}).rowcount == 1:
-        return True
-    tx.execute(_touch, {"p": project, "n": name, "d": digest, "at": at})
-    return False
+    return bool(tx.execute(_insert, {**values, "created_at": at, "last_used_at": at}).rowcount == 1)
 
 
 def newest(connection: Connection, project: str) -> list[PipelineRecord]:

@@ -6,10 +6,10 @@ from sqlalchemy import Connection, Update, bindparam, select, update
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import ProcessRecord
-from flowstone.stores.statements import inserting
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import process
 
-_insert = inserting(process)
+_insert = Inserting(process)
 
 
 def _end() -> Update:

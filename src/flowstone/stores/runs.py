@@ -10,10 +10,10 @@ from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.serialize import from_json, to_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
-from flowstone.stores.statements import inserting
+from flowstone.stores.statements import Inserting
 from flowstone.stores.tables import run
 
-_insert = inserting(run)
+_insert = Inserting(run)
 
 
 def _move() -> Update:

@@ -31,15 +31,20 @@ class Prepared:
             values = {**self._constants, **values}
         return [values[key] for key in self._order] if self._order is not None else values
 
+    def bind_row(self, names: tuple[str, ...], row: tuple[Any, ...]) -> Any:
+        """Return *row*, whose values are those of *names* in order, as the driver wants it."""
+        return row if self._order == names else self.bind(dict(zip(names, row, strict=True)))
 
-def inserting(table: Table, *without: str) -> Builder:
-    """A builder of the insert that gives every column of *table* except *without*."""
-    names = [column.name for column in table.columns if column.name not in without]
 
-    def build() -> Insert:
-        return insert(table).values({name: bindparam(name) for name in names})
+class Inserting:
+    """A builder of the insert that gives every column of *table* except *without*; ``names`` are the columns in order."""
 
-    return build
+    def __init__(self, table: Table, *without: str) -> None:
+        self._table = table
+        self.names = tuple(column.name for column in table.columns if column.name not in without)
+
+    def __call__(self) -> Insert:
+        return insert(self._table).values({name: bindparam(name) for name in self.names})
 
 
 def upserting(table: Table, *keys: str) -> Builder:

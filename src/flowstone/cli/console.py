@@ -1,0 +1,165 @@
+"""What a run says on the terminal: a live display where there is one, quiet lines elsewhere.
+
+Rows are printed from recorded events, after their commit. Words before marks; readable without colour at 100 columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from flowstone import FlowStone
+from flowstone.assets.keys import decode_key, display_key
+from flowstone.assets.pipeline import Pipeline
+from flowstone.cli.words import bytes_of, counted, seconds
+from flowstone.events.catalogue import (
+    MaterializationException,
+    MaterializationProgress,
+    MaterializationReused,
+    MaterializationSkipped,
+    MaterializationStart,
+    MaterializationStop,
+    RunResumed,
+    RunStart,
+)
+from flowstone.events.event import Event
+from flowstone.execution.result import RunResult
+from flowstone.observability.logs import one_line
+
+WIDTH = 100
+MANY = 40  # steps; above, only what is not plainly done gets a row
+_COLOURS = {"done": "green", "reused": "cyan", "skipped": "yellow", "failed": "red", "interrupted": "yellow"}
+
+
+class RunConsole:
+    """Follows one run of *flow* and prints it; *quiet* prints only what failed."""
+
+    def __init__(self, flow: FlowStone, pipeline: Pipeline, *, quiet: bool = False, console: Console | None = None) -> None:
+        self._flow, self._pipeline, self._quiet = flow, pipeline, quiet
+        self.console = console or Console(width=None, highlight=False, soft_wrap=True)
+        self._names = max([12, *(min(len(asset.name), 40) for asset in pipeline)])
+        self._retried: dict[tuple[str, str], list[str]] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._steps = 0
+        self.run_id = ""
+        self._live: Progress | None = None
+        if self.console.is_terminal and not quiet:
+            columns = (TextColumn("  {task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[count]}"))
+            self._live = Progress(*columns, console=self.console, transient=True)
+
+    def __enter__(self) -> RunConsole:
+        self._flow.attach("flowstone.console", ["flowstone.run.*", "flowstone.materialization.*"], self._handle)
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._flow.detach("flowstone.console")
+
+    def echo(self, text: str) -> None:
+        """Show what an asset prints."""
+        if not self._quiet and text.strip():
+            for line in text.rstrip("\n").split("\n"):
+                self._print(f"    | {one_line(line)}")
+
+    def _handle(self, happened: Event) -> None:
+        match happened:
+            case RunStart() | RunResumed():
+                self._header(happened)
+            case MaterializationStart(asset=asset) if self._live is not None:
+                self._tasks[asset] = self._live.add_task(f"{asset:<{self._names}}  running", total=None, count="")
+            case MaterializationProgress():
+                self._progress(happened)
+            case MaterializationStop(outcome="success"):
+                self._row(happened, "done", happened.summary or bytes_of(happened.size_bytes), happened.duration_ns)
+            case MaterializationStop():
+                self._row(happened, "skipped", happened.summary, happened.duration_ns)
+            case MaterializationException(final=False):
+                self._retry(happened)
+            case MaterializationException():
+                self._row(happened, "failed", f"{happened.type}: {happened.message}", happened.duration_ns)
+            case MaterializationReused(because=because):
+                self._row(happened, "reused", because)
+            case MaterializationSkipped(reason=reason, message=message) if reason != "by_code" or self._unattempted(message):
+                self._row(happened, "skipped", message)
+
+    @staticmethod
+    def _unattempted(message: str) -> bool:
+        return " was skipped: " in message
+
+    def _header(self, happened: RunStart | RunResumed) -> None:
+        self.run_id = happened.run_id
+        if self._quiet:
+            return
+        home = self._flow.settings.home
+        self._print(f"FlowStone keeps this run in {home or 'memory'} (project {self._flow.settings.project})")
+        actor = f"{one_line(happened.actor)} ({'OS user' if happened.identity == 'os' else happened.identity})"
+        parts = [happened.run_id, f"pipeline {happened.pipeline}"]
+        if isinstance(happened, RunStart):
+            self._steps = happened.steps
+            if happened.partition:
+                parts.append(f"partition {display_key(decode_key(happened.partition))}")
+            parts += [f"requested by {actor}", counted(happened.steps, "step")]
+        else:
+            parts.append(f"resumed by {actor}")
+        self._print("\n" + "  ".join(parts) + "\n")
+
+    def _progress(self, happened: MaterializationProgress) -> None:
+        task = self._tasks.get(happened.asset)
+        if self._live is not None and task is not None:
+            count = f"{happened.done:,} of {happened.total:,} {happened.unit}" if happened.total else f"{happened.done:,} {happened.unit}"
+            self._live.update(task, completed=happened.done, total=happened.total or None, count=count)
+
+    def _retry(self, happened: MaterializationException) -> None:
+        self._end_task(happened.asset)
+        wait = f"retried after {happened.retry_in_ns / 1e9:g} s" if happened.retry_in_ns else "tried again"
+        if happened.kind == "cancelled":
+            self._row(happened, "interrupted", "will be computed again when the run is resumed", happened.duration_ns)
+            return
+        text = f"attempt {happened.attempt}: {happened.type} {one_line(happened.message)}, {wait}"
+        self._retried.setdefault((happened.asset, happened.partition), []).append(text)
+
+    def _row(self, happened: Any, word: str, text: str, duration: int | None = None) -> None:
+        self._end_task(happened.asset)
+        notes = self._retried.pop((happened.asset, happened.partition), [])
+        if (self._quiet and word != "failed") or (self._steps > MANY and word in ("done", "reused") and not notes):
+            return
+        took = f"{seconds(duration):>8}" if duration is not None else ""
+        tries = f"   attempt {happened.attempt} of {self._pipeline[happened.asset].retries.attempts}" if notes else ""
+        row = Text(f"  {happened.asset:<{self._names}}  ")
+        row.append(f"{word:<8}", style=_COLOURS.get(word, ""))
+        row.append(f" {one_line(text):<46}{took}{tries}".rstrip())
+        self.console.print(row)
+        for note in notes:
+            self._print(" " * (self._names + 13) + note)
+
+    def _end_task(self, asset: str) -> None:
+        task = self._tasks.pop(asset, None)
+        if task is not None and self._live is not None:
+            self._live.remove_task(task)
+
+    def _print(self, text: str) -> None:
+        self.console.print(Text(text))
+
+
+def footer(flow: FlowStone, result: RunResult, console: Console) -> None:
+    """Say how the run ended and what was recorded of it: every number is asked of the store."""
+    view = flow.show(result.run_id)
+    ended = [f"{counted(len(group), word)}" for group, word in (
+        (result.materialized, "done"), (result.reused, "reused"), (result.skipped, "skipped"), (result.failed, "failed"),
+    ) if group]  # fmt: skip
+    steps = ", ".join(ended) or "nothing to do"
+    console.print(Text(f"\n{view.run.id} {result.status}: {steps}"))
+    recorded = [
+        counted(len(view.materializations), "materialization"), counted(len(view.attempts), "attempt"), counted(view.events, "event"),
+        counted(len(view.edges), "lineage edge"), counted(len(view.errors), "error"),
+    ]  # fmt: skip
+    console.print(Text(f"Recorded  {', '.join(recorded)}"))
+    if result.failed:
+        first = result.failed[0]
+        console.print(Text(f"Look      flowstone show {result.run_id}    flowstone explain {first.asset}    flowstone logs {result.run_id}"))

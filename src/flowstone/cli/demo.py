@@ -1,0 +1,135 @@
+"""``flowstone demo``: write a small project that reviews a Python environment, and run it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from flowstone import FlowStone, __version__
+from flowstone.cli.console import WIDTH, RunConsole, footer
+from flowstone.cli.session import load_pipeline
+from flowstone.cli.words import bytes_of
+from flowstone.execution.result import RunResult
+from flowstone.foundation import settings
+from flowstone.foundation.errors import UsageError
+from flowstone.foundation.serialize import to_json
+from flowstone.observability.logs import one_line
+
+FILES = ("pipeline.py", "README.md")
+SHOWN = 6
+NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib")
+
+
+@click.command(short_help="Write and run a project that reviews a Python environment.")
+@click.argument("folder", default="flowstone-demo", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--python", metavar="PATH", help="Interpreter of the environment to review; default: the active one.")
+@click.option("--quiet", "-q", is_flag=True, help="Print five lines.")
+@click.pass_context
+def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> None:
+    """Write a project into FOLDER (default: ./flowstone-demo) and run it. Run it twice: the second run reuses what it can."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"the demo needs packages that are not installed: {', '.join(missing)}", hint="pip install 'flowstone[demo]'")
+    environment = _environment(python)
+    lines = _write(folder, environment if python else None)
+    console = Console(highlight=False, soft_wrap=True)
+    if not quiet:
+        console.print(Text(f"FlowStone {__version__} reviews the Python environment {environment}:\nis it what was installed, and may we ship it?"))
+        console.print(Text(f"Nothing leaves this machine. Project: {folder}  (pipeline.py is {lines} lines; read it, change it, run it again)"))
+    found = settings.load(start=folder, arguments={"home": None}, variables=_variables())
+    pipeline = load_pipeline(str((folder / "pipeline.py").resolve()), folder.resolve())
+    with FlowStone(pipeline, settings=found) as flow:
+        with RunConsole(flow, pipeline, quiet=quiet, console=console) as shown:
+            flow.on_print(shown.echo)
+            result = flow.run()
+        _results(flow, result, folder, console, quiet=quiet)
+    if not result.ok:
+        ctx.exit(1)
+
+
+def _environment(python: str | None) -> str:
+    """The environment's interpreter: *python*, else the active virtual environment's, else this one's; user's home as ``~``."""
+    from_active = os.environ.get("VIRTUAL_ENV")
+    return python or (str(Path(from_active) / "bin" / "python") if from_active else "") or sys.executable
+
+
+def _variables() -> dict[str, str]:
+    """The environment without what would send the demo's records elsewhere than into its folder."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_") or name == "FLOWSTONE_DEBUG"}
+
+
+def _write(folder: Path, python: str | None) -> int:
+    """Write the project's files that are not there; return the length of its pipeline. Changed files are kept."""
+    marker = folder / "flowstone.toml"
+    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
+        raise UsageError(f"{folder} is not empty and no FlowStone demo", hint="choose another folder: flowstone demo FOLDER")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            if not (folder / name).exists():
+                source = resources.files("flowstone_demo") / "project" / name
+                (folder / name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        if python is not None or not marker.exists():
+            config = f"\n[config]\npython = {to_json(str(Path(python).absolute()))}\n" if python else ""
+            marker.write_text(f'# Settings of the demo project.\nproject = "flowstone-demo"\n{config}', encoding="utf-8")
+        return len((folder / "pipeline.py").read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}", hint="choose another folder: flowstone demo FOLDER") from error
+
+
+def _results(flow: FlowStone, result: RunResult, folder: Path, console: Console, *, quiet: bool) -> None:
+    done = {step.asset for step in (*result.materialized, *result.reused)}
+    if "findings" in done and not quiet:
+        _findings(flow.get("findings"), console, folder)
+    footer(flow, result, console)
+    home = flow.settings.home
+    if home is not None:
+        size = sum(file.stat().st_size for file in home.glob("flowstone.db*"))
+        console.print(Text(f"Kept      {bytes_of(size)} of records in {folder / '.flowstone'}, values in {folder / '.flowstone' / 'outputs'}"))
+    if "report" in done:
+        page = folder / "report.html"
+        page.write_bytes(flow.get_bytes("report"))
+        console.print(Text(f"Open      {page}"))
+    if not quiet and result.ok:
+        _next(folder, result, console)
+
+
+def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
+    listed = found["findings"]
+    title = "What a reviewer must look at"
+    count = f"{len(listed)} finding{'s' if len(listed) != 1 else ''}, worst first"
+    console.print(Text(f"\n{title}{count:>{WIDTH - len(title)}}"))
+    names = [f"{item['distribution']} {item['version']}".strip() for item in listed[:SHOWN]]
+    width = min(30, max(map(len, names), default=0))
+    for item, name in zip(listed, names, strict=False):
+        room = WIDTH - 12 - width
+        text = one_line(item["text"])
+        console.print(Text(f"  {item['severity']:<7} {one_line(name)[:width]:<{width}}  {text if len(text) <= room else text[: room - 2] + '..'}"))
+    if len(listed) > SHOWN:
+        console.print(Text(f"  ...     {len(listed) - SHOWN} more:  cd {shlex.quote(str(folder))} && flowstone get findings"))
+    for sentence in found["not_known"]:
+        console.print(Text(f"Not known: {sentence}"))
+
+
+def _next(folder: Path, result: RunResult, console: Console) -> None:
+    program = "flowstone" if shutil.which("flowstone") else "python -m flowstone"
+    steps = [
+        ("enter", f"cd {shlex.quote(str(folder))}"),
+        ("why", f"{program} explain findings"),
+        ("lineage", f"{program} lineage bill_of_materials"),
+        ("evidence", f"{program} events --run {result.run_id}"),
+        ("again", f"{program} run      (reuses what is up to date, and says why)"),
+    ]
+    console.print()
+    for word, command in steps:
+        console.print(Text(f"  {word:<9} {command}"))

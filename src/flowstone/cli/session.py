@@ -1,0 +1,116 @@
+"""Opens FlowStone for a verb: finds the pipeline and the settings, and makes log lines visible.
+
+Verbs that read never import the user's code; those that must know the code as it is now say so by opening it for running.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from sqlalchemy import Connection
+
+from flowstone import FlowStone, Pipeline
+from flowstone.cli.grammar import Given, given
+from flowstone.foundation import loading
+from flowstone.foundation import settings as settings_
+from flowstone.foundation.errors import LoadError, did_you_mean
+from flowstone.foundation.settings import Settings
+from flowstone.observability import logs
+
+
+class Found(NamedTuple):
+    """The settings in force, and the pipeline they mean: a reference and the folder it is relative to."""
+
+    settings: Settings
+    reference: str | None
+    base: Path
+
+
+def open_for_running(ctx: click.Context) -> FlowStone:
+    """FlowStone with the pipeline, its code imported; raises :class:`LoadError` when there is none. Closed with *ctx*."""
+    found = find(given(ctx))
+    _show_logs(ctx, found.settings)
+    if found.reference is None:
+        raise LoadError(
+            f"there is no {loading.DEFAULT_FILE} here or above", hint="give -p FILE_OR_MODULE[:NAME], or start a project: flowstone init"
+        )
+    return ctx.with_resource(FlowStone(load_pipeline(found.reference, found.base), settings=found.settings, actor=given(ctx).actor))
+
+
+def open_for_reading(ctx: click.Context) -> FlowStone:
+    """FlowStone without a pipeline: answers come from the store alone. Closed with *ctx*."""
+    settings = find(given(ctx)).settings
+    _show_logs(ctx, settings)
+    return ctx.with_resource(FlowStone(settings=settings, actor=given(ctx).actor))
+
+
+def find(asked: Given) -> Found:
+    """Find settings and pipeline; nothing is imported. A pipeline file that is named decides where settings are looked for."""
+    here = Path.cwd()
+    arguments = {"home": asked.home, "project": asked.project}
+    if asked.pipeline is not None:
+        folder = _folder_of(asked.pipeline, here)
+        settings = settings_.load(start=folder, environment=asked.environment, arguments={**arguments, "pipeline": asked.pipeline})
+        return Found(settings, asked.pipeline, here)
+    settings = settings_.load(start=here, environment=asked.environment, arguments=arguments)
+    if settings.pipeline is not None:
+        in_file = settings.file is not None and settings.sources["pipeline"] != "environment variable"
+        base = settings.file.parent if in_file and settings.file is not None else here
+        beside = None if settings.file else _folder_of(settings.pipeline, base)
+        return Found(settings_.load(start=here, environment=asked.environment, beside=beside, arguments=arguments), settings.pipeline, base)
+    default = loading.find_default(here)
+    if default is None:
+        return Found(settings, None, here)
+    settings = settings_.load(start=here, environment=asked.environment, beside=default.parent, arguments=arguments)
+    return Found(settings, str(default), default.parent)
+
+
+def load_pipeline(reference: str, base: Path) -> Pipeline:
+    """Import ``FILE_OR_MODULE[:NAME]`` (files relative to *base*) and return its pipeline; raises :class:`LoadError`."""
+    place, name = loading.split(reference)
+    module = loading.load_module(place, base)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
+    if name is not None:
+        if name in found:
+            return found[name]
+        if hasattr(module, name):
+            raise LoadError(f"{name!r} in {place} is no Pipeline but {type(getattr(module, name)).__name__}", hint=_choices(place, found))
+        raise LoadError(f"{place} has no {name!r}", hint=did_you_mean(name, found) or _choices(place, found))
+    distinct = {id(pipeline): pipeline for pipeline in found.values()}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    raise LoadError(f"{place} has {len(distinct) or 'no'} Pipeline{'s' if distinct else ''}", hint=_choices(place, found))
+
+
+@contextmanager
+def reading(flow: FlowStone) -> Iterator[Connection]:
+    """A connection for questions the facade has no method for; raises :class:`NotFoundError` while there is no database."""
+    with flow._deployment.reading().reading() as connection:
+        yield connection
+
+
+def _choices(place: str, found: dict[str, Pipeline]) -> str:
+    if not found:
+        return 'a pipeline file ends with: pipeline = Pipeline("name", [assets])'
+    return f"choose one: {', '.join(f'-p {place}:{name}' for name in found)}"
+
+
+def _folder_of(reference: str, base: Path) -> Path:
+    """The folder of a pipeline's file, or *base* for a module."""
+    place, _ = loading.split(reference)
+    if not (place.endswith(".py") or "/" in place):
+        return base
+    path = base / place
+    if not path.is_file():
+        raise LoadError(f"there is no file {path}", hint="give -p FILE_OR_MODULE[:NAME]")
+    return path.resolve().parent
+
+
+def _show_logs(ctx: click.Context, settings: Settings) -> None:
+    handler = logs.configure(settings.logs.level, settings.logs.format)
+    ctx.call_on_close(lambda: logging.getLogger().removeHandler(handler))

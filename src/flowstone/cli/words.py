@@ -1,0 +1,35 @@
+"""How numbers and times are said to people."""
+
+from __future__ import annotations
+
+_AS_THEY_ARE = frozenset({"done", "reused", "skipped", "failed"})
+
+
+def counted(number: int, word: str) -> str:
+    """``1 file``, ``2,000 files``, ``3 done``."""
+    plural = "" if number == 1 or word in _AS_THEY_ARE else "s"
+    return f"{number:,} {word}{plural}"
+
+
+def bytes_of(size: int) -> str:
+    """A size in bytes, kB, MB or GB (powers of 1,000)."""
+    if size < 1000:
+        return f"{size} bytes" if size != 1 else "1 byte"
+    value, unit = float(size), ""
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5:
+            break
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
+def seconds(nanoseconds: int) -> str:
+    """A duration: ``0.4 s``, ``12 s``, ``3 min 5 s``; below a tenth of a second in milliseconds."""
+    value = nanoseconds / 1e9
+    if value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    if value < 59.5:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,50 @@
+"""A FlowStone that touches nothing of the machine or the project it is tested in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowstone.app.facade import FlowStone
+from flowstone.assets.pipeline import Pipeline
+from flowstone.foundation.clock import Clock
+from flowstone.foundation.ids import Ids
+from flowstone.foundation.settings import KEYS, LogSettings, OutputSettings, Settings
+
+
+def isolated_settings(
+    home: str | Path | None = None, *, project: str = "test", config: Mapping[str, Any] | None = None
+) -> Settings:
+    """Return the default settings, with everything in memory unless *home* is a folder; no file or variable is read.
+
+    A test that used the project's own settings would write into the database they name.
+    """
+    folder = Path(home).resolve() if home is not None else None
+    default = {key: known.default for key, known in KEYS.items()}
+    manager = default["outputs.manager"] if folder else "memory"
+    return Settings(
+        project=project,
+        pipeline=None,
+        home=folder,
+        database_url=f"sqlite:///{folder / 'flowstone.db'}" if folder else "sqlite://",
+        outputs=OutputSettings(folder / "outputs" if folder else Path("outputs"), manager, default["outputs.durability"]),
+        logs=LogSettings(default["logs.level"], default["logs.format"], default["logs.max_lines"]),
+        config=dict(config or {}),
+    )
+
+
+def isolated_flow(
+    pipeline: Pipeline | None = None,
+    *,
+    home: str | Path | None = None,
+    project: str = "test",
+    config: Mapping[str, Any] | None = None,
+    actor: str = "test",
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    echo: Callable[[str], None] | None = None,
+) -> FlowStone:
+    """Return a FlowStone with :func:`isolated_settings`; what it keeps in memory ends with it. Close it, or use ``with``."""
+    settings = isolated_settings(home, project=project, config=config)
+    return FlowStone(pipeline, settings=settings, actor=actor, clock=clock, ids=ids, echo=echo)

@@ -1,0 +1,84 @@
+"""Each example runs alone, as a reader would run it, and prints what it is there to show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LONGEST = 60  # lines
+
+SHOWS = {
+    "01_hello.py": [
+        "report  <- orders, total",
+        "first run:  success ['orders', 'total', 'report']",
+        "the value:  2 orders, 17.50 in all",
+        "second run: success reused ['orders', 'total', 'report']",
+        "because:    code unchanged",
+    ],
+    "02_partitions.py": [
+        "2025-03-01 101 first day",
+        "2025-03-02 102 +1",
+        "2025-03-07 107 +5",
+        "stored: ['d:2025-03-07', 'd:2025-03-02', 'd:2025-03-01']",
+        "refused: 2024-12-31 is before the first day, 2025-01-01",
+        "refused: 2999-01-01 is in the future",
+    ],
+    "03_sources_and_reuse.py": [
+        "nothing changed        computed [], reused ['prices', 'rates', 'cheapest', 'label']",
+        "other prices           computed ['prices', 'cheapest'], reused ['rates', 'label']",
+        "other rates            computed ['rates', 'label'], reused ['prices', 'cheapest']",
+        "by hand                computed ['cheapest'], reused []",
+        "tea (week 11)",
+    ],
+    "04_retries_and_errors.py": [
+        "run:      partial",
+        "failed:   [('contract', 'GiveUp', 'the supplier is gone; password=[redacted]')]",
+        "skipped:  [('invoice', 'upstream_failed', 'upstream contract failed')]",
+        "overview: {'stock': 12, 'delivery': 'unloaded', 'contract': None}",
+        "error:    stock attempt 1: TimeoutError: the warehouse did not answer (cured by attempt 2)",
+        "error:    delivery attempt 2: RetryLater: the lorry is on its way (cured by attempt 3)",
+    ],
+    "05_events_of_your_own.py": [
+        "run:      success",
+        "heard:    [3]",
+        "recorded: ['acme.order.rejected', 'acme.upload.start', 'acme.upload.stop']",
+        "handler:  acme.dashboard: 1 calls, 1 failed, quarantined: True",
+    ],
+    "06_testing_your_assets.py": [
+        "passed: an asset is a function",
+        "passed: what it says",
+        "passed: the pipeline retries for three hours",
+    ],
+    "07_lineage_and_explain.py": [
+        "headline v2  <- average v2",
+        "average v2   <- prices v2",
+        "state:   up to date (version 2 of 2)",
+        "after invalidating prices: [('prices', 'missing'), ('average', 'outdated'), ('headline', 'outdated')]",
+        ", 0 failed",
+    ],
+}
+
+
+def test_every_example_is_listed_here():
+    """No example is left out of these tests, and each is short enough to be read at once."""
+    found = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLES.glob("*.py")}
+
+    assert sorted(found) == sorted(SHOWS)
+    assert {name: length for name, length in found.items() if length >= LONGEST} == {}
+
+
+@pytest.mark.parametrize("name", SHOWS)
+def test_the_example_shows_what_it_says(name, tmp_path):
+    """Run from an empty folder, with warnings as errors, it ends well, prints its key lines and leaves nothing behind."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in SHOWS[name] if line not in done.stdout] == []
+    assert list(tmp_path.iterdir()) == []
