@@ -47,6 +47,6 @@ if __name__ == "__main__":
         print("heard:   ", heard)
         print("recorded:", [record.name for record in flow.events(names=["acme.*"])])
         print("payload: ", flow.events(names=["acme.order.rejected"])[0].payload["reason"])
-        for handler in flow.list_handlers():
-            if handler.id.startswith("acme."):
-                print(f"handler:  {handler.id}: {handler.calls} calls, {handler.failures} failed, quarantined: {handler.quarantined}")
+        for info in flow.list_handlers():
+            if info.id.startswith("acme."):
+                print(f"handler:  {info.id}: {info.calls} calls, {info.failures} failed, quarantined: {info.quarantined}")

@@ -26,6 +26,7 @@ from flowstone.events.catalogue import (
     RunStart,
 )
 from flowstone.events.event import Event
+from flowstone.execution.decision import FORCED, NEW
 from flowstone.execution.result import RunResult
 from flowstone.observability.logs import one_line
 
@@ -41,7 +42,7 @@ class RunConsole:
         self._flow, self._pipeline, self._quiet = flow, pipeline, quiet
         self.console = console or Console(width=None, highlight=False, soft_wrap=True)
         self._names = max([12, *(min(len(asset.name), 40) for asset in pipeline)])
-        self._retried: dict[tuple[str, str], list[str]] = {}
+        self._notes: dict[tuple[str, str], list[str]] = {}
         self._tasks: dict[str, TaskID] = {}
         self._steps = 0
         self.run_id = ""
@@ -71,8 +72,8 @@ class RunConsole:
         match happened:
             case RunStart() | RunResumed():
                 self._header(happened)
-            case MaterializationStart(asset=asset) if self._live is not None:
-                self._tasks[asset] = self._live.add_task(f"{asset:<{self._names}}  running", total=None, count="")
+            case MaterializationStart():
+                self._start(happened)
             case MaterializationProgress():
                 self._progress(happened)
             case MaterializationStop(outcome="success"):
@@ -109,6 +110,12 @@ class RunConsole:
             parts.append(f"resumed by {actor}")
         self._print("\n" + "  ".join(parts) + "\n")
 
+    def _start(self, happened: MaterializationStart) -> None:
+        if happened.because and happened.because not in (NEW, FORCED) and happened.attempt == 1:
+            self._notes.setdefault((happened.asset, happened.partition), []).append(f"was outdated: {one_line(happened.because)}")
+        if self._live is not None:
+            self._tasks[happened.asset] = self._live.add_task(f"{happened.asset:<{self._names}}  running", total=None, count="")
+
     def _progress(self, happened: MaterializationProgress) -> None:
         task = self._tasks.get(happened.asset)
         if self._live is not None and task is not None:
@@ -122,15 +129,16 @@ class RunConsole:
             self._row(happened, "interrupted", "will be computed again when the run is resumed", happened.duration_ns)
             return
         text = f"attempt {happened.attempt}: {happened.type} {one_line(happened.message)}, {wait}"
-        self._retried.setdefault((happened.asset, happened.partition), []).append(text)
+        self._notes.setdefault((happened.asset, happened.partition), []).append(text)
 
     def _row(self, happened: Any, word: str, text: str, duration: int | None = None) -> None:
         self._end_task(happened.asset)
-        notes = self._retried.pop((happened.asset, happened.partition), [])
+        notes = self._notes.pop((happened.asset, happened.partition), [])
         if (self._quiet and word != "failed") or (self._steps > MANY and word in ("done", "reused") and not notes):
             return
         took = f"{seconds(duration):>8}" if duration is not None else ""
-        tries = f"   attempt {happened.attempt} of {self._pipeline[happened.asset].retries.attempts}" if notes else ""
+        attempt = getattr(happened, "attempt", 1)
+        tries = f"   attempt {attempt} of {self._pipeline[happened.asset].retries.attempts}" if attempt > 1 else ""
         row = Text(f"  {happened.asset:<{self._names}}  ")
         row.append(f"{word:<8}", style=_COLOURS.get(word, ""))
         row.append(f" {one_line(text):<46}{took}{tries}".rstrip())

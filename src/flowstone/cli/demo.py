@@ -53,6 +53,11 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
             flow.on_print(shown.echo)
             result = flow.run()
         _results(flow, result, folder, console, quiet=quiet)
+        home = flow.settings.home
+    if home is not None:
+        console.print(Text(f"Kept      {bytes_of((home / 'flowstone.db').stat().st_size)} of records in {folder / '.flowstone'}, values in its folder outputs"))
+    if not quiet and result.ok:
+        _next(folder, result, console)
     if not result.ok:
         ctx.exit(1)
 
@@ -92,16 +97,10 @@ def _results(flow: FlowStone, result: RunResult, folder: Path, console: Console,
     if "findings" in done and not quiet:
         _findings(flow.get("findings"), console, folder)
     footer(flow, result, console)
-    home = flow.settings.home
-    if home is not None:
-        size = sum(file.stat().st_size for file in home.glob("flowstone.db*"))
-        console.print(Text(f"Kept      {bytes_of(size)} of records in {folder / '.flowstone'}, values in {folder / '.flowstone' / 'outputs'}"))
     if "report" in done:
         page = folder / "report.html"
         page.write_bytes(flow.get_bytes("report"))
         console.print(Text(f"Open      {page}"))
-    if not quiet and result.ok:
-        _next(folder, result, console)
 
 
 def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
@@ -121,14 +120,25 @@ def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
         console.print(Text(f"Not known: {sentence}"))
 
 
+def _program(folder: Path) -> str:
+    """How to call this very FlowStone from *folder*."""
+    called = Path(sys.argv[0])
+    if called.name != "flowstone":
+        return f"{shlex.quote(sys.executable)} -m flowstone"
+    on_path = shutil.which("flowstone")
+    if on_path and Path(on_path).resolve() == called.resolve():
+        return "flowstone"
+    return shlex.quote(os.path.relpath(called.absolute(), folder))
+
+
 def _next(folder: Path, result: RunResult, console: Console) -> None:
-    program = "flowstone" if shutil.which("flowstone") else "python -m flowstone"
+    program = _program(folder)
     steps = [
         ("enter", f"cd {shlex.quote(str(folder))}"),
         ("why", f"{program} explain findings"),
         ("lineage", f"{program} lineage bill_of_materials"),
         ("evidence", f"{program} events --run {result.run_id}"),
-        ("again", f"{program} run      (reuses what is up to date, and says why)"),
+        ("again", f"{program} run"),
     ]
     console.print()
     for word, command in steps:

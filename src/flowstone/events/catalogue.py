@@ -78,6 +78,9 @@ class RunStop(_OfRun, frozen=True, kw_only=True):
 class MaterializationStart(_OfAttempt, frozen=True, kw_only=True):
     """An attempt at computing an asset began."""
 
+    because: Text = ""
+    """Why the current output was not reused."""
+
 
 @event("flowstone.materialization.progress", recorded=False)
 class MaterializationProgress(_OfAttempt, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class Span:
             )
 
 
-def message_of(error: BaseException | None) -> str:
+def message_of(error: object) -> str:
     """The error's text, also when its ``__str__`` raises."""
     try:
         return str(error)

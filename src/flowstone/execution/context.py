@@ -11,6 +11,8 @@ from flowstone.events.catalogue import MaterializationProgress
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind
+from flowstone.foundation.errors import EventError
+from flowstone.foundation.serialize import to_json
 
 T = TypeVar("T")
 PROGRESS_EVERY_NS = 100_000_000
@@ -56,7 +58,12 @@ class Context:
         for name in ("asset", "partition", "run_id", "attempt"):
             if name in cls.fields:
                 fields.setdefault(name, self._where[name])
-        self._told.append(self._dispatcher.build(cls, fields))
+        happened = self._dispatcher.build(cls, fields)
+        try:
+            to_json(happened)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise EventError(f"event {cls.name!r} cannot be recorded: {error}", hint="give plain numbers and texts, such as int(rows)") from error
+        self._told.append(happened)
 
     def monotonic_ns(self) -> int:
         """Return a monotonic reading in nanoseconds."""
@@ -72,7 +79,7 @@ class Context:
 
     def summary(self, text: str) -> None:
         """Say in one line what was made; it is stored with the output and shown beside it."""
-        self._summary = text
+        self._summary = str(text)
 
     def progress(self, done: int, total: int, unit: str = "") -> None:
         """Tell observers how far this attempt is; at most ten times a second reach them."""

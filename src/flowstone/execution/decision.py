@@ -18,6 +18,9 @@ from flowstone.foundation.serialize import digest_of
 from flowstone.stores.records import OutputRecord
 
 NO_CONFIG = ""
+NEW = "has no value yet"
+FORCED = "forced"
+INPUTS = "inputs changed"
 SHOWN = 8  # digits of a digest that people are shown
 
 
@@ -78,7 +81,7 @@ def facts_of(asset: AnyAsset, config: Mapping[str, Any], inputs: Iterable[Made],
 def why_outdated(asset: AnyAsset, facts: Facts, current: OutputRecord | None) -> str | None:
     """Say why *current* cannot be reused, or return ``None`` when it is up to date (its bytes are the caller's to check)."""
     if current is None:
-        return "has no value yet"
+        return NEW
     changes = differences(facts, current)
     if changes:
         return "; ".join(changes)
@@ -97,7 +100,7 @@ def differences(facts: Facts, current: OutputRecord) -> list[str]:
     if facts.config != current.config:
         found.append("config changed")
     if facts.inputs != current.inputs:
-        found.append("inputs changed")
+        found.append(INPUTS)
     return found
 
 

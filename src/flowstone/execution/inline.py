@@ -102,7 +102,7 @@ class Inline:
                 if settled is not None:
                     steps.settle(tx, settled, self._lines)
                 observed = self._conclude(tx, concluded)
-                claim = steps.claim(tx, compute.step, compute.asset, compute.facts, compute.inputs) if compute else None
+                claim = steps.claim(tx, compute.step, compute.asset, compute.facts, compute.inputs, compute.because) if compute else None
         except RecordError:
             raise
         except Exception as error:

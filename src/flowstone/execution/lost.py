@@ -7,8 +7,9 @@ from flowstone.execution.services import Services
 from flowstone.foundation.errors import WorkerLostError
 from flowstone.ledger import failures
 from flowstone.stores import materializations, processes, runs
+from flowstone.stores.database import Transaction
 from flowstone.stores.liveness import ProcessLocks
-from flowstone.stores.records import AttemptRecord, ProcessRecord
+from flowstone.stores.records import AttemptRecord, ProcessRecord, RunRecord
 
 LOST_LIMIT = 3  # this many losses fail a materialization: it probably kills its process
 
@@ -35,27 +36,43 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
     now = services.database.now()
     with services.database.transaction() as tx:
         for attempt in running:
-            error = WorkerLostError(f"process {process.pid} on {process.host} died while it ran attempt {attempt.number} of {attempt.asset!r}")
-            failure = failures.describe(error, retryable=True)
-            id = services.ids.new("err")
-            if not materializations.settle_attempt(tx, attempt.id, process.id, "lost", now, None, id):
-                continue
-            final = losses[attempt.id] + 1 >= LOST_LIMIT
-            status = "failed" if final else "retrying"
-            message = f"its process died {LOST_LIMIT} times" if final else ""
-            materializations.settle(tx, attempt.materialization, status, reason="worker_lost" if final else "", message=message, not_before=None if final else now)
-            where = _where(attempt, traces.get(attempt.run_id, ""))
-            tx.emit(
-                MaterializationException, at=now, kind="worker_lost", final=final, duration_ns=max(0, now - attempt.started_at),
-                type=failure.type, message=failure.message, error=id, **where,
-            )
-            failures.record(tx, services.dispatcher.redactor, failure, id, services.project, now, where)
+            why = f"process {process.pid} on {process.host} died while it ran attempt {attempt.number} of {attempt.asset!r}"
+            _end(tx, services, attempt, losses[attempt.id], why, traces.get(attempt.run_id, ""))
         for run in held:
-            if runs.move(tx, run.id, "running", "waiting", outcome={"reason": "lost"}):
+            if runs.move(tx, run.id, "running", "waiting", held=process.id, outcome={"reason": "lost"}):
                 tx.emit(RunSuspended, at=now, pipeline=run.pipeline, run_id=run.id, reason="lost", trace_id=run.trace_id)
                 freed.append(run.id)
         processes.end(tx, process.id, now)
     return freed
+
+
+def settle_orphans(services: Services, run: RunRecord) -> None:
+    """Settle the attempts of a run that was just resumed: nobody works on them, their process could not record their ending."""
+    with services.database.reading() as connection:
+        running = [attempt for attempt in materializations.attempts_of_run(connection, run.id) if attempt.status == "running"]
+        losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
+    if running:
+        with services.database.transaction() as tx:
+            for attempt in running:
+                why = f"how attempt {attempt.number} of {attempt.asset!r} ended could not be recorded: it counts as lost"
+                _end(tx, services, attempt, losses[attempt.id], why, run.trace_id)
+
+
+def _end(tx: Transaction, services: Services, attempt: AttemptRecord, losses: int, why: str, trace_id: str) -> None:
+    failure = failures.describe(WorkerLostError(why), retryable=True)
+    id, now = services.ids.new("err"), services.database.now()
+    if not materializations.settle_attempt(tx, attempt.id, attempt.process, "lost", now, None, id):
+        return
+    final = losses + 1 >= LOST_LIMIT
+    status = "failed" if final else "retrying"
+    message = f"its process died {LOST_LIMIT} times" if final else ""
+    materializations.settle(tx, attempt.materialization, status, reason="worker_lost" if final else "", message=message, not_before=None if final else now)
+    where = _where(attempt, trace_id)
+    tx.emit(
+        MaterializationException, at=now, kind="worker_lost", final=final, duration_ns=max(0, now - attempt.started_at),
+        type=failure.type, message=failure.message, error=id, **where,
+    )
+    failures.record(tx, services.dispatcher.redactor, failure, id, services.project, now, where)
 
 
 def _where(attempt: AttemptRecord, trace_id: str) -> dict[str, object]:

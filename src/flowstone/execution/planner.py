@@ -71,7 +71,7 @@ class Planner:
             for other in self._upstream(asset, parameter.name, key, upstream):
                 text = encode_key(other)
                 mapped = asset.mapping.get(parameter.name)
-                if deps and not (mapped is not None and mapped.needs_existing):
+                if deps and not (mapped is not None and mapped.needs_existing) and self._may_make(asset, upstream, other):
                     keys.setdefault(upstream.name, {}).setdefault(text, other)
                 inputs.append(Input(parameter.name, upstream.name, text, parameter.optional, planned=True))
                 break
@@ -82,10 +82,20 @@ class Planner:
             upstream = self._pipeline[name]
             same = key if upstream.partitions is not None and asset.partitions is not None else None
             if upstream.partitions is None or same is not None:
-                if deps:
+                if deps and self._may_make(asset, upstream, same):
                     keys.setdefault(name, {}).setdefault(encode_key(same), same)
                 after.append((name, encode_key(same)))
         return Step(asset.name, encoded, tuple(inputs), tuple(after))
+
+    def _may_make(self, asset: AnyAsset, upstream: AnyAsset, key: PartitionKey) -> bool:
+        """Whether *upstream* may be computed for a key that *asset* needs: not for a day that is over where the past is refused."""
+        if upstream.partitions is None or upstream.partitions is asset.partitions:
+            return True
+        try:
+            upstream.partitions.validate(key, self._now)
+        except PartitionError:
+            return False
+        return True
 
     def _upstream(self, asset: AnyAsset, parameter: str, key: PartitionKey, upstream: AnyAsset) -> list[PartitionKey]:
         mapping = asset.mapping.get(parameter)

@@ -7,6 +7,7 @@ from typing import Any
 
 from flowstone.assets.pipeline import Pipeline
 from flowstone.events.catalogue import RunResumed, RunStart, RunStop, RunSuspended
+from flowstone.execution import lost
 from flowstone.execution import plan as plans
 from flowstone.execution.inline import Inline
 from flowstone.execution.plan import Plan
@@ -15,7 +16,7 @@ from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
 from flowstone.execution.session import Session
 from flowstone.execution.step import Try
-from flowstone.foundation.errors import UsageError
+from flowstone.foundation.errors import RecordError, UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.stores import materializations, outputs, pipelines, runs
 from flowstone.stores.database import Transaction
@@ -73,20 +74,23 @@ class Runs:
             )
         with services.database.reading() as connection:
             plan = plans.decode(to_json(runs.plan_of(connection, run.id)).encode())
-            rows = materializations.of_run(connection, run.id)
-            made = outputs.find(connection, [row.output for row in rows if row.output])
         with services.database.transaction() as tx:
             if not runs.move(tx, run.id, "waiting", "running", process=services.process):
                 raise UsageError(f"{run.id} was resumed by somebody else just now", hint=f"flowstone show {run.id}")
             tx.emit(
                 RunResumed, pipeline=run.pipeline, run_id=run.id, trace_id=run.trace_id, actor=self._actor.id, identity=self._actor.source
             )
+        lost.settle_orphans(services, run)
+        with services.database.reading() as connection:
+            rows = materializations.of_run(connection, run.id)
+            made = outputs.find(connection, [row.output for row in rows if row.output])
         force = frozenset(plan.targets) if run.request.get("force") else frozenset()
         session = Session(services, self._pipeline, run.id, run.trace_id, plan, force=force)
         for row in rows:
             place = (row.asset, row.partition)
             if row.status == "retrying":
                 session.steps.tries[place] = Try(row.id, row.attempts, row.later)
+                session.schedule.not_before[place] = row.not_before or 0
             else:
                 output = made.get(row.output)
                 session.ended(place, Ending(row.status, row.output, output.digest if output else "", row.reason, row.message), output)
@@ -104,7 +108,7 @@ class Runs:
     def _suspend(self, session: Session, trace_id: str, reason: str, error: BaseException) -> None:
         try:
             with self._services.database.transaction() as tx:
-                if runs.move(tx, session.run_id, "running", "waiting", outcome={"reason": reason}):
+                if runs.move(tx, session.run_id, "running", "waiting", held=self._services.process, outcome={"reason": reason}):
                     tx.emit(RunSuspended, pipeline=self._pipeline.name, run_id=session.run_id, trace_id=trace_id, reason=reason)
         except Exception as refused:
             error.add_note(f"and the run could not be marked as waiting: {refused}")
@@ -124,7 +128,8 @@ class Runs:
         counts = {
             "success": len(result.materialized), "reused": len(result.reused), "failed": len(result.failed), "skipped": len(result.skipped),
         }
-        runs.move(tx, result.run_id, "running", result.status, outcome=counts, ended_at=now)
+        if not runs.move(tx, result.run_id, "running", result.status, held=self._services.process, outcome=counts, ended_at=now):
+            raise RecordError(f"{result.run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {result.run_id}")
         tx.emit(
             RunStop, at=now, pipeline=self._pipeline.name, run_id=result.run_id, trace_id=trace_id, outcome=result.status,
             duration_ns=max(0, now - started), **counts,

@@ -26,6 +26,8 @@ class Schedule:
     def __init__(self, plan: Plan) -> None:
         self.steps = {step.place: step for step in plan.steps}
         self.endings: dict[Place, Ending] = {}
+        self.not_before: dict[Place, int] = {}
+        """The steps a resumed run must not begin earlier; wall time."""
         self._order = {step.place: index for index, step in enumerate(plan.steps)}
         self._behind: dict[Place, list[Place]] = {}
         self._missing: dict[Place, int] = {}
@@ -59,7 +61,10 @@ class Schedule:
             heapq.heappush(self._ready, (order, place))
         while self._ready:
             place = heapq.heappop(self._ready)[1]
-            if place not in self.endings:
+            until = self.not_before.pop(place, 0)
+            if until > now_ns:
+                self.delay(place, until)
+            elif place not in self.endings:
                 return self.steps[place]
         return None
 

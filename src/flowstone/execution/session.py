@@ -9,15 +9,16 @@ from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import decode_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.body import Loading, Work
-from flowstone.execution.decision import Facts, Made, declared_config, facts_of, source_version, why_outdated
+from flowstone.execution.decision import FORCED, INPUTS, Facts, Made, declared_config, facts_of, short, source_version, why_outdated
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.execution.schedule import GOOD, Ending, Schedule
 from flowstone.execution.services import Services
 from flowstone.execution.step import Claim, Settlement, Steps
 from flowstone.foundation.clock import as_datetime
-from flowstone.foundation.errors import DependencyError
+from flowstone.foundation.errors import DependencyError, ExecutionError, SettingsError
 from flowstone.io_managers import Output, Target
 from flowstone.stores import outputs
+from flowstone.stores.lineage import edges_into
 from flowstone.stores.records import OutputRecord
 
 
@@ -88,6 +89,8 @@ class Session:
     def _ask(self, asset: AnyAsset, step: Step) -> str | Exception:
         try:
             return source_version(asset, decode_key(step.partition), self.config_of(asset))
+        except SystemExit as error:
+            return ExecutionError(f"the version function of source {asset.name!r} raised SystemExit({error})")
         except Exception as error:  # noqa: BLE001 - user code; the step's attempt fails with it
             return error
 
@@ -108,6 +111,8 @@ class Session:
             return Skip(step, *blocked)
         asset = self.pipeline[step.asset]
         version = self._versions.get(step.place, "")
+        if isinstance(version, Exception) and step.place in self.steps.tries:
+            version = self._versions[step.place] = self._ask(asset, step)
         refused = version if isinstance(version, Exception) else None
         inputs, missing = self._inputs(step)
         if missing:
@@ -116,7 +121,9 @@ class Session:
         current = self._current.get(step.place)
         if refused is not None:
             return Compute(step, asset, facts, tuple(inputs), "", refused)
-        because = "forced" if step.place in self._force else why_outdated(asset, facts, current)
+        because = FORCED if step.place in self._force else why_outdated(asset, facts, current)
+        if because is not None and current is not None and INPUTS in because:
+            because = because.replace(INPUTS, self._changed_inputs(current, inputs))
         if asset.observed:
             return Observe(step, facts) if because or current is None else Reuse(step, current, "same version")
         if because is None and current is not None and not self.services.io.get(current.manager).exists(as_output(current)):
@@ -124,6 +131,18 @@ class Session:
         if because is None and current is not None:
             return Reuse(step, current, _unchanged(asset, current))
         return Compute(step, asset, facts, tuple(inputs), because or "", None)
+
+    def _changed_inputs(self, current: OutputRecord, inputs: list[Made]) -> str:
+        """Name the inputs that differ from those *current* was made from."""
+        with self.services.database.reading() as connection:
+            edges = edges_into(connection, [current.id])
+            used = outputs.find(connection, [edge.upstream for edge in edges])
+        before = {edge.parameter: used[edge.upstream].digest for edge in edges if edge.upstream in used}
+        now = {made.parameter: made for made in inputs}
+        named = [f"{made.asset} is new" if name not in before else f"{made.asset} changed ({short(before[name])} -> {short(made.digest)})"
+                 for name, made in now.items() if before.get(name) != made.digest]
+        named += [f"{name} is not there any more" for name in before if name not in now]
+        return f"input {', '.join(named)}" if named else INPUTS
 
     def _inputs(self, step: Step) -> tuple[list[Made], list[str]]:
         made, missing = [], []
@@ -149,8 +168,13 @@ class Session:
         previous = self._current.get(step.place)
         manager = asset.io or self.services.io.default
         same = previous is not None and previous.manager == manager
+        config: Mapping[str, Any] = {}
+        try:
+            config = self.config_of(asset) if asset.config else {}
+        except SettingsError as error:  # a secret that is not there fails the step that needs it
+            refused = refused or error
         return Work(
-            asset, decode_key(step.partition), target, manager, inputs, self.config_of(asset) if asset.config else {}, self._trace_id,
+            asset, decode_key(step.partition), target, manager, inputs, config, self._trace_id,
             as_output(previous) if previous is not None and same else None, refused,
         )
 

@@ -31,6 +31,7 @@ from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
 
+LONGEST_DELAY = 10 * 365 * 86_400.0  # seconds; more does not fit a time in nanoseconds
 OBSERVED = "observed"
 """The manager and format of the outputs of observed sources: they have a version, and no bytes of ours."""
 
@@ -79,8 +80,8 @@ class Steps:
         self._services, self._run_id, self._trace_id = services, run_id, trace_id
         self.tries: dict[Place, Try] = {}
 
-    def claim(self, tx: Transaction, step: Step, asset: AnyAsset, facts: Facts, inputs: Sequence[Made]) -> Claim | None:
-        """T1: claim the step and begin an attempt; ``None`` when somebody else has it."""
+    def claim(self, tx: Transaction, step: Step, asset: AnyAsset, facts: Facts, inputs: Sequence[Made], because: str) -> Claim | None:
+        """T1: claim the step and begin an attempt, *because* it is not reused; ``None`` when somebody else has it."""
         services = self._services
         known = self.tries.get(step.place)
         if known is not None:
@@ -92,7 +93,7 @@ class Steps:
         number = known.tries + 1 if known else 1
         now = services.database.now()
         attempt = materializations.begin_attempt(tx, row, number, services.process, now)
-        tx.emit(MaterializationStart, at=now, attempt=number, **self._where(step))
+        tx.emit(MaterializationStart, at=now, attempt=number, because=because, **self._where(step))
         return Claim(step, asset, row, attempt, number, services.ids.new("out"), facts, inputs)
 
     def claimed(self, claim: Claim) -> None:
@@ -113,14 +114,15 @@ class Steps:
             case Postponed(failure, after):
                 error_id = services.ids.new("err")
                 if known.later < claim.asset.retries.later_limit:
-                    retry_at = now + int(after * NANOSECONDS)
+                    retry_at = now + int(min(after, LONGEST_DELAY) * NANOSECONDS)
                 else:
-                    ending = Ending("failed", reason="gave_up", message=f"RetryLater {known.later + 1} times: {failure.message}")
+                    ending = Ending("failed", reason="gave_up", message=services.dispatcher.redactor.text(f"RetryLater {known.later + 1} times: {failure.message}"))
             case Failed(failure, retry):
                 error_id = services.ids.new("err")
                 spent = claim.number - known.later
                 if retry and spent < claim.asset.retries.attempts:
-                    retry_at = now + int(claim.asset.retries.delay_before(spent + 1, services.random) * NANOSECONDS)
+                    delay = claim.asset.retries.delay_before(spent + 1, services.random)
+                    retry_at = now + int(min(delay, LONGEST_DELAY) * NANOSECONDS)
                 else:
                     ending = Ending("failed", reason=failure.type, message=services.dispatcher.redactor.text(failure.message))
             case Cancelled():

@@ -46,7 +46,9 @@ class Redactor:
             self._values.add(value)
 
     def text(self, text: str, limit: int = LIMIT) -> str:
-        """Return *text* without secrets, cut to *limit* characters."""
+        """Return *text* without secrets, cut to *limit* characters; half surrogate pairs, which no store holds, are escaped."""
+        if not text.isascii():
+            text = text.encode("utf-8", "backslashreplace").decode()
         if len(text) > limit:
             text = text[:limit] + f"... [{len(text) - limit} more characters]"
         for value in self._values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from flowstone.events.catalogue import ErrorRecorded
@@ -35,7 +36,8 @@ def describe(error: BaseException, *, retryable: bool) -> Failure:
     """Return the plain data of *error*: never raises, whatever its ``__str__`` does or however deep its traceback is."""
     kind = error.type if isinstance(error, FlowStoneError) else type(error).__qualname__
     message = message_of(error)
-    context = {key: str(value) for key, value in error.context.items()} if isinstance(error, FlowStoneError) else {}
+    known = getattr(error, "context", {}) if isinstance(error, FlowStoneError) else {}  # a subclass may not have called ours
+    context = {key: message_of(value) for key, value in known.items()}
     return Failure(kind, message, fingerprint(error, kind, message), retryable, _trace(error), context)
 
 
@@ -50,9 +52,18 @@ def fingerprint(error: BaseException, kind: str, message: str) -> str:
     return hashlib.sha256(f"{kind}\0{last}\0{shape}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
+def _users_part(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame that is not FlowStone's own; all of it when there is no such frame."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("flowstone."):
+        trace = trace.tb_next
+    return trace or error.__traceback__
+
+
 def _trace(error: BaseException) -> str:
     try:
-        text = "".join(traceback.TracebackException.from_exception(error, limit=-MAX_FRAMES, compact=True).format())
+        shown = traceback.TracebackException(type(error), error, _users_part(error), limit=-MAX_FRAMES, compact=True)
+        text = "".join(shown.format())
     except BaseException as failure:  # noqa: BLE001 - formatting calls user code (__str__, __repr__, __notes__)
         text = "".join(traceback.format_tb(error.__traceback__, -MAX_FRAMES)) + f"{type(error).__qualname__}: <{type(failure).__name__} while formatting>"
     return text if len(text) <= MAX_TRACEBACK else text[: MAX_TRACEBACK // 2] + "\n[...]\n" + text[-MAX_TRACEBACK // 2 :]

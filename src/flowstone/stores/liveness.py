@@ -22,7 +22,7 @@ class ProcessLocks:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._held = FileLock(self._folder / f"{process}.lock")
+            self._held = FileLock(self._folder / f"{process}.lock", thread_local=False)
             self._held.acquire(timeout=0)
         except OSError as error:
             raise DatabaseError(f"cannot write to {self._folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME") from error

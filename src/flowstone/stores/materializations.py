@@ -42,6 +42,14 @@ def _settle_attempt() -> Update:
     )
 
 
+def _conclude() -> Update:
+    place = (
+        materialization.c.run_id == bindparam("r"), materialization.c.asset == bindparam("a"), materialization.c.partition == bindparam("k"),
+    )
+    changes = {"status": bindparam("new"), "reason": bindparam("why"), "message": bindparam("text"), "output": bindparam("made")}
+    return update(materialization).where(*place, materialization.c.status == "retrying").values(**changes, not_before=None)
+
+
 def claim_new(tx: Transaction, run_id: str, asset: str, partition: str) -> int | None:
     """Add the running materialization; return its row, or ``None`` when another claim won."""
     cursor = tx.execute(_insert, _row(run_id, asset, partition, "running", attempts=1))
@@ -76,9 +84,12 @@ def settle(
 
 
 def conclude(tx: Transaction, run_id: str, asset: str, partition: str, status: str, *, reason: str = "", message: str = "", output: str = "") -> bool:
-    """Add a materialization that ends without an attempt: reused or skipped."""
+    """End a materialization without an attempt, reused or skipped: a new one, or one that was to be tried again."""
     row = _row(run_id, asset, partition, status, reason=reason, message=message, output=output)
-    return bool(tx.execute(_insert, row).rowcount == 1)
+    if tx.execute(_insert, row).rowcount == 1:
+        return True
+    place = {"r": run_id, "a": asset, "k": partition}
+    return bool(tx.execute(_conclude, {**place, "new": status, "why": reason, "text": message, "made": output}).rowcount == 1)
 
 
 def _row(run_id: str, asset: str, partition: str, status: str, **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _insert = Inserting(run)
 def _move() -> Update:
     return (
         update(run)
-        .where(run.c.id == bindparam("run_id"), run.c.status == bindparam("expected"))
+        .where(run.c.id == bindparam("run_id"), run.c.status == bindparam("expected"), run.c.process == bindparam("held"))
         .values(status=bindparam("new"), process=bindparam("holder"), outcome=bindparam("result"), ended_at=bindparam("end"))
     )
 
@@ -30,11 +30,11 @@ def insert(tx: Transaction, values: dict[str, Any]) -> None:
 
 
 def move(
-    tx: Transaction, run_id: str, expected: str, new: str, *, process: str = "", outcome: dict[str, Any] | None = None,
-    ended_at: int | None = None,
+    tx: Transaction, run_id: str, expected: str, new: str, *, held: str = "", process: str = "",
+    outcome: dict[str, Any] | None = None, ended_at: int | None = None,
 ) -> bool:
-    """Move the run from *expected* to *new*; return whether this caller won."""
-    values = {"expected": expected, "new": new, "holder": process, "result": to_json(outcome or {}), "end": ended_at}
+    """Move the run from *expected*, *held* by a process or by nobody, to *new* and *process*; return whether this caller won."""
+    values = {"expected": expected, "held": held, "new": new, "holder": process, "result": to_json(outcome or {}), "end": ended_at}
     return bool(tx.execute(_move, {"run_id": run_id, **values}).rowcount == 1)
 
 
