@@ -106,7 +106,8 @@ def _engine(pipeline: Pipeline, *, tape: bool = False) -> tuple[float, list[tupl
             started = time.perf_counter()
             result = flow.run(force=True)
             elapsed = (time.perf_counter() - started) * 1e6 / len(pipeline)
-            assert result.ok and flow.get(f"n{len(pipeline) - 1}") == len(pipeline)
+            assert result.ok
+            assert flow.get(f"n{len(pipeline) - 1}") == len(pipeline)
         size = (folder / "home" / "flowstone.db").stat().st_size / len(pipeline)
     return elapsed, before, size
 
@@ -148,14 +149,26 @@ def imports() -> None:
     bare = lambda: process_ms("pass")  # noqa: E731
     for case, budget, code in (
         ("import flowstone", "80 ms over bare", "import flowstone"),
-        ("flowstone --help", "150 ms", "import sys; sys.argv=['flowstone','--help']; from flowstone.cli.main import main; main()"),
+        (
+            "flowstone --help",
+            "150 ms",
+            "import sys; sys.argv=['flowstone','--help']; from flowstone.cli.main import main; main()",
+        ),
     ):
         taken, floor = alternating(lambda code=code: _quietly(code), bare)  # type: ignore[misc]
-        report(case, "ms", taken, floor=floor, budget=budget, over_bare=round(sorted(a - b for a, b in zip(taken, floor, strict=True))[REPETITIONS // 2], 1))
+        report(
+            case,
+            "ms",
+            taken,
+            floor=floor,
+            budget=budget,
+            over_bare=round(sorted(a - b for a, b in zip(taken, floor, strict=True))[REPETITIONS // 2], 1),
+        )
     with scratch() as folder:
         with FlowStone(chain(3, "files"), home=folder / "home") as flow:
             flow.run()
-        code = f"import sys; sys.argv=['flowstone','--home',{str(folder / 'home')!r},'--project',{flow.settings.project!r},'runs']; from flowstone.cli.main import main; main()"
+        arguments = ["flowstone", "--home", str(folder / "home"), "--project", flow.settings.project, "runs"]
+        code = f"import sys; sys.argv={arguments!r}; from flowstone.cli.main import main; main()"
         taken, floor = alternating(lambda: _quietly(code), bare)
         report("a reading verb (runs)", "ms", taken, floor=floor, budget="500 ms")
 

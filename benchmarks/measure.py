@@ -18,7 +18,14 @@ REPETITIONS = 5
 
 def report(case: str, unit: str, taken: list[float], *, floor: list[float] | None = None, budget: str = "", **more: Any) -> None:
     """Print one JSON line: the median of *taken*, its spread, and the median of the pairwise ratios to *floor*."""
-    line: dict[str, Any] = {"case": case, "unit": unit, "median": _short(statistics.median(taken)), "min": _short(min(taken)), "max": _short(max(taken)), "n": len(taken)}
+    line: dict[str, Any] = {
+        "case": case,
+        "unit": unit,
+        "median": _short(statistics.median(taken)),
+        "min": _short(min(taken)),
+        "max": _short(max(taken)),
+        "n": len(taken),
+    }
     if floor is not None:
         line["floor"] = _short(statistics.median(floor))
         line["ratio"] = round(statistics.median(a / b for a, b in zip(taken, floor, strict=True)), 2)
@@ -38,7 +45,9 @@ def per_call(function: Callable[[], object], number: int) -> float:
     return (time.perf_counter_ns() - started) / number / 1000
 
 
-def alternating(first: Callable[[], float], second: Callable[[], float], repetitions: int = REPETITIONS) -> tuple[list[float], list[float]]:
+def alternating(
+    first: Callable[[], float], second: Callable[[], float], repetitions: int = REPETITIONS
+) -> tuple[list[float], list[float]]:
     """Take both figures in turn, *repetitions* times, after one of each that does not count."""
     first(), second()
     pairs = [(first(), second()) for _ in range(repetitions)]

@@ -32,7 +32,7 @@ _LAZY = {
     "Output": "flowstone.io_managers",
 }
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - grouped by what the names are for
     # what users write
     "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Retry", "Static", "asset", "latest_before", "same", "source",
     # running it

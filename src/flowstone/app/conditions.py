@@ -64,7 +64,7 @@ class Conditions:
         if output is None:
             because: tuple[str, ...] = (f"the last run ended {last.status}: {last.message}",) if last and last.message else ()
             return Condition(asset, partition, "missing", because, None, last)
-        if not self.defined.get(asset, {}).get("kind") == "observed" and not self._io.get(output.manager).exists(as_output(output)):
+        if self.defined.get(asset, {}).get("kind") != "observed" and not self._io.get(output.manager).exists(as_output(output)):
             return Condition(asset, partition, "gone", ("its stored bytes are gone",), output, last)
         because = self._outdated(place)
         return Condition(asset, partition, "outdated" if because else "up to date", because, output, last)

@@ -56,32 +56,61 @@ def _endings(deployment: Deployment, connection: Connection) -> list[Finding]:
     total = crosschecks.attempts(connection)
     if dead:
         where = ", ".join(f"{attempt.run_id} {attempt.asset}" for attempt in dead[:LISTED])
-        return [Finding("fail", "every start has its ending", f"{len(dead)} of {total:,} attempts were left by dead processes: {where}",
-                        f"flowstone run --resume {dead[0].run_id}")]
+        return [
+            Finding(
+                "fail",
+                "every start has its ending",
+                f"{len(dead)} of {total:,} attempts were left by dead processes: {where}",
+                f"flowstone run --resume {dead[0].run_id}",
+            )
+        ]
     return [Finding("ok", "every start has its ending", f"{total:,} attempts, {len(running)} running, 0 open in dead processes")]
 
 
 def _agree(subject: str, count: int, example: str) -> Finding:
     if count:
-        return Finding("fail", subject, f"{count:,}, for example {example}", "the record was changed outside FlowStone, or this is a bug: report it")
+        return Finding(
+            "fail",
+            subject,
+            f"{count:,}, for example {example}",
+            "the record was changed outside FlowStone, or this is a bug: report it",
+        )
     return Finding("ok", subject, "all agree")
 
 
 def _waiting(connection: Connection, project: str) -> list[Finding]:
     waiting = runs.recent(connection, project, limit=LISTED, status="waiting")
     if not waiting:
-        return [Finding("ok", "runs", ", ".join(f"{count:,} {status}" for status, count in sorted(runs.counts(connection, project).items())) or "none yet")]
-    return [Finding("warn", "runs", f"{run.id} waits to be resumed ({run.outcome.get('reason', '')})", f"flowstone run --resume {run.id}") for run in waiting]
+        return [
+            Finding(
+                "ok",
+                "runs",
+                ", ".join(f"{count:,} {status}" for status, count in sorted(runs.counts(connection, project).items()))
+                or "none yet",
+            )
+        ]
+    return [
+        Finding(
+            "warn", "runs", f"{run.id} waits to be resumed ({run.outcome.get('reason', '')})", f"flowstone run --resume {run.id}"
+        )
+        for run in waiting
+    ]
 
 
 def _bytes(deployment: Deployment, current: list[OutputRecord]) -> Finding:
     stored = [output for output in current if output.manager != OBSERVED]
     gone = [output for output in stored if not deployment.io.get(output.manager).exists(as_output(output))]
     if not gone:
-        return Finding("ok", "stored bytes", f"{len(stored):,} of {len(stored):,} current outputs are there with their recorded size")
+        return Finding(
+            "ok", "stored bytes", f"{len(stored):,} of {len(stored):,} current outputs are there with their recorded size"
+        )
     memory = [output for output in gone if output.manager == "memory"]
     if len(memory) == len(gone):
         return Finding("ok", "stored bytes", f"{len(gone):,} of {len(stored):,} lived in the memory of a process that has ended")
     first = next(output for output in gone if output.manager != "memory")
-    return Finding("fail", "stored bytes", f"{len(gone) - len(memory):,} of {len(stored):,} current outputs have lost theirs: {first.asset} ({first.location})",
-                   f"flowstone run {first.asset}")
+    return Finding(
+        "fail",
+        "stored bytes",
+        f"{len(gone) - len(memory):,} of {len(stored):,} current outputs have lost theirs: {first.asset} ({first.location})",
+        f"flowstone run {first.asset}",
+    )

@@ -51,16 +51,33 @@ def explain(deployment: Deployment, pipeline: Pipeline | None, found: Found, ass
     with deployment.reading().reading() as connection:
         versions = outputs.versions(connection, project, asset, encoded)
         run = runs.find(connection, project, output.run_id) if output else None
-        attempts = [a for a in materializations.attempts_of_run(connection, run.id) if (a.asset, a.partition) == (asset, encoded)] if run else []
+        attempts = (
+            [a for a in materializations.attempts_of_run(connection, run.id) if (a.asset, a.partition) == (asset, encoded)]
+            if run
+            else []
+        )
         lineage = walk(connection, output) if output else None
         failed = errors.read(connection, project, asset=asset, partition=encoded, limit=5)
-        last_run = runs.find(connection, project, last.run_id) if last and (output is None or last.run_id != output.run_id) else None
+        last_run = (
+            runs.find(connection, project, last.run_id) if last and (output is None or last.run_id != output.run_id) else None
+        )
         before = _before(versions, output)
         changes = _changes(before, output, lineage, walk(connection, before, depth=1) if before else None)
     notes = definition_notes(pipeline[asset]) if pipeline is not None and asset in pipeline else None
     return Explanation(
-        asset=asset, partition=encoded, condition=condition, output=output, versions=len(versions), run=run, attempts=attempts,
-        lineage=lineage, before=before, changes=changes, errors=failed, last_run=last_run, notes=notes,
+        asset=asset,
+        partition=encoded,
+        condition=condition,
+        output=output,
+        versions=len(versions),
+        run=run,
+        attempts=attempts,
+        lineage=lineage,
+        before=before,
+        changes=changes,
+        errors=failed,
+        last_run=last_run,
+        notes=notes,
     )
 
 

@@ -44,9 +44,17 @@ class FlowStone:
     assets print (default: the real standard output). Without a *pipeline* only questions can be asked.
     """
 
-    def __init__(
-        self, pipeline: Pipeline | None = None, *, home: str | Path | None = None, project: str | None = None, environment: str | None = None,
-        actor: str | None = None, settings: Settings | None = None, clock: Clock | None = None, ids: Ids | None = None,
+    def __init__(  # noqa: PLR0913 - all but the first are keyword-only options with defaults
+        self,
+        pipeline: Pipeline | None = None,
+        *,
+        home: str | Path | None = None,
+        project: str | None = None,
+        environment: str | None = None,
+        actor: str | None = None,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
         echo: Callable[[str], None] | None = None,
     ) -> None:
         if pipeline is not None and not isinstance(pipeline, Pipeline):
@@ -62,24 +70,32 @@ class FlowStone:
 
     # -- working --------------------------------------------------------------------------------------------------------
 
-    def preview(self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True) -> list[Preview]:
+    def preview(
+        self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True
+    ) -> list[Preview]:
         """Return what :meth:`run` would do with each step and why; sources are asked, nothing is computed or recorded."""
         plan = self._plan(targets, partition, deps=deps)
-        session = Session(self._deployment.previewing(), self._needed(), "", "", plan, force=frozenset(plan.targets) if force else frozenset())
+        session = Session(
+            self._deployment.previewing(), self._needed(), "", "", plan, force=frozenset(plan.targets) if force else frozenset()
+        )
         return preview(session)
 
-    def run(self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True) -> RunResult:
+    def run(
+        self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True
+    ) -> RunResult:
         """Materialize *targets* (default: every asset) for *partition* (a key, its text, or ``"latest"``) and what they need.
 
         What is up to date is reused unless *force* (targets only). *deps=False* takes inputs as they are now. Failures are in
-        the result; what stops the run itself is raised, and the run can be resumed. Inside a running event loop, use :meth:`arun`.
+        the result; what stops the run itself is raised, and the run can be resumed. Inside an event loop, use :meth:`arun`.
         """
         services = self._deployment.services()
         plan = self._plan(targets, partition, deps=deps)
         request = {"targets": listings.names(targets), "partition": listings.text_of(partition), "force": force, "deps": deps}
         return Runs(services, self._needed(), self._actor, identity.provenance()).start(plan, request, force=force)
 
-    async def arun(self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True) -> RunResult:
+    async def arun(
+        self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True
+    ) -> RunResult:
         """Do what :meth:`run` does in a thread, and await it."""
         return await asyncio.to_thread(self.run, targets, partition=partition, force=force, deps=deps)
 
@@ -102,7 +118,12 @@ class FlowStone:
             won = outputs.withdraw(tx, self.settings.project, asset, encoded, current.id)
             if won:
                 tx.emit(
-                    AssetInvalidated, asset=asset, partition=encoded, output=current.id, actor=self._actor.id, identity=self._actor.source
+                    AssetInvalidated,
+                    asset=asset,
+                    partition=encoded,
+                    output=current.id,
+                    actor=self._actor.id,
+                    identity=self._actor.source,
                 )
         return won
 
@@ -162,7 +183,9 @@ class FlowStone:
         with self._deployment.reading().reading() as connection:
             return listings.run_view(connection, self.settings.project, id)
 
-    def lineage(self, asset: str, *, partition: Any = None, direction: Literal["upstream", "downstream", "impact"] = "upstream") -> Walk:
+    def lineage(
+        self, asset: str, *, partition: Any = None, direction: Literal["upstream", "downstream", "impact"] = "upstream"
+    ) -> Walk:
         """What the current output was made from, or what was made from it; ``impact`` keeps to outputs that are current now."""
         if direction not in ("upstream", "downstream", "impact"):
             raise UsageError(f"lineage direction {direction!r} is not known", hint="one of upstream, downstream, impact")
@@ -176,11 +199,15 @@ class FlowStone:
         """Why the asset's value is what it is, what it was made from, and whether it is outdated."""
         return explain(self._deployment, self.pipeline, self._found, asset, partition)
 
-    def events(self, *, after: int = 0, limit: int = 1000, run_id: str | None = None, names: Iterable[str] = (), asset: str | None = None) -> list[EventRecord]:
+    def events(
+        self, *, after: int = 0, limit: int = 1000, run_id: str | None = None, names: Iterable[str] = (), asset: str | None = None
+    ) -> list[EventRecord]:
         """At most *limit* recorded events after the cursor *after*, in order; *names* may end in ``*``."""
         with self._deployment.reading().reading() as connection:
             run = runs.find(connection, self.settings.project, run_id).id if run_id else None
-            return events.read(connection, self.settings.project, after=after, limit=limit, run_id=run, names=tuple(names), asset=asset)
+            return events.read(
+                connection, self.settings.project, after=after, limit=limit, run_id=run, names=tuple(names), asset=asset
+            )
 
     def errors(self, *, run_id: str | None = None, asset: str | None = None, limit: int = 50) -> list[ErrorRecord]:
         """The newest recorded errors first."""
@@ -199,8 +226,15 @@ class FlowStone:
 
     # -- events ---------------------------------------------------------------------------------------------------------
 
-    def attach(self, id: str, events: str | type[Event] | Iterable[str | type[Event]], handler: Callable[[Event], Any], *, queued: bool = False) -> None:
-        """Call *handler* with every event of *events* (classes, names, prefixes ending in ``*``); *queued* in a thread of its own."""
+    def attach(
+        self,
+        id: str,
+        events: str | type[Event] | Iterable[str | type[Event]],
+        handler: Callable[[Event], Any],
+        *,
+        queued: bool = False,
+    ) -> None:
+        """Call *handler* with every event of *events* (classes, names, prefixes ending in ``*``); *queued*: in its own thread."""
         self._deployment.dispatcher.attach(id, events, handler, queued=queued)
 
     def detach(self, id: str) -> None:

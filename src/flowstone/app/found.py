@@ -27,7 +27,9 @@ class Found:
             declared = self._pipeline[asset]
             now = as_datetime(self._deployment.clock.now_ns())
             planner = Planner(self._pipeline, self._project, self._deployment.planning(), now)
-            return encode_key(planner.key_of(declared, partition) if partition in (None, "latest") else _parsed(declared, partition))
+            return encode_key(
+                planner.key_of(declared, partition) if partition in (None, "latest") else _parsed(declared, partition)
+            )
         stored = self.partitions(asset)
         if partition in (None, "latest"):
             return max(stored, key=_order, default="")
@@ -42,7 +44,9 @@ class Found:
         """The encoded partitions of *asset* with a current output; raises :class:`NotFoundError` for an unknown asset."""
         with self._deployment.reading().reading() as connection:
             stored = outputs.partitions_of(connection, self._project, asset)
-            known = [item["name"] for record in pipelines.newest(connection, self._project) for item in record.definition["assets"]]
+            known = [
+                item["name"] for record in pipelines.newest(connection, self._project) for item in record.definition["assets"]
+            ]
         if not stored and asset not in known:
             hint = did_you_mean(asset, known) or f"known: {', '.join(known[:20]) or 'none; run something first'}"
             raise NotFoundError(f"project {self._project!r} has no asset {asset!r}", hint=hint)
@@ -69,13 +73,18 @@ class Found:
                 rows = [row for row in rows if text in (row.partition, display_key(decode_key(row.partition)))]
             made = outputs.find(connection, [row.output for row in rows])
         if len(rows) != 1:
-            raise MissingOutputError(f"{run.id} has {len(rows) or 'no'} values of {asset}", hint="name one --partition" if rows else f"flowstone show {run.id}")
+            raise MissingOutputError(
+                f"{run.id} has {len(rows) or 'no'} values of {asset}",
+                hint="name one --partition" if rows else f"flowstone show {run.id}",
+            )
         return made[rows[0].output]
 
 
 def _parsed(declared: Any, partition: Any) -> Any:
     if declared.partitions is None:
-        raise PartitionError(f"asset {declared.name!r} has no partitions, but partition {partition!r} was given", hint="leave it out")
+        raise PartitionError(
+            f"asset {declared.name!r} has no partitions, but partition {partition!r} was given", hint="leave it out"
+        )
     return declared.partitions.parse(partition) if isinstance(partition, str) else partition
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from flowstone.execution.run import Actor
@@ -37,5 +38,5 @@ def provenance() -> dict[str, Any]:
     """What is recorded of the place a run happens in."""
     return {
         "flowstone": VERSION, "python": platform.python_version(), "executable": sys.executable, "platform": platform.platform(),
-        "host": host(), "pid": os.getpid(), "command": os.path.basename(sys.argv[0]) if sys.argv else "",
+        "host": host(), "pid": os.getpid(), "command": Path(sys.argv[0]).name if sys.argv else "",
     }  # fmt: skip

@@ -43,11 +43,14 @@ def run_view(connection: Connection, project: str, id: str) -> RunView:
     rows = materializations.of_run(connection, run.id)
     used = outputs.find(connection, [row.output for row in rows if row.output])
     return RunView(
-        run=run, steps=[step.place for step in plan.steps], materializations=rows,
+        run=run,
+        steps=[step.place for step in plan.steps],
+        materializations=rows,
         attempts=materializations.attempts_of_run(connection, run.id),
         outputs=[used[row.output] for row in rows if row.output in used],
         edges=edges.edges_into(connection, [output.id for output in used.values() if output.run_id == run.id]),
-        errors=errors.read(connection, project, run_id=run.id, limit=1000), events=events.count(connection, run.id),
+        errors=errors.read(connection, project, run_id=run.id, limit=1000),
+        events=events.count(connection, run.id),
     )
 
 
@@ -57,7 +60,9 @@ def asset_info(pipeline: Pipeline, name: str, conditions: Conditions) -> dict[st
     described = next(item for item in pipeline.definition()["assets"] if item["name"] == name)
     found = [c for c in conditions.all() if c.asset == name]
     return {
-        **described, "downstream": list(pipeline.graph.downstream(name)), "notes": definition_notes(asset),
+        **described,
+        "downstream": list(pipeline.graph.downstream(name)),
+        "notes": definition_notes(asset),
         "conditions": [{"partition": c.partition, "state": c.state, "because": list(c.because)} for c in found],
     }
 

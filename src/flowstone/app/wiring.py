@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from flowstone.io_managers import FilesIOManager, IOManagers, MemoryIOManager
 from flowstone.ledger.event_log import EventLog
 from flowstone.observability.capture import Capture
 from flowstone.observability.logs import log_event
-from flowstone.stores import processes
+from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
 from flowstone.stores.liveness import ProcessLocks
 
@@ -46,6 +47,8 @@ class Deployment:
         self.locks = ProcessLocks(settings.home / "processes" if settings.home else None)
         self.echo = echo or _to_stdout
         self._database: Database | None = None
+        self._empty: Database | None = None
+        self._lock = threading.Lock()
         self._services: Services | None = None
 
     def reading(self) -> Database:
@@ -59,22 +62,28 @@ class Deployment:
         try:
             return self.reading()
         except NotFoundError:
-            return Database("sqlite://", self.dispatcher, self.clock)
+            if self._empty is None:
+                self._empty = Database("sqlite://", self.dispatcher, self.clock)
+            return self._empty
 
     def services(self) -> Services:
         """Everything a run needs; creates the database, registers this process, and settles what dead ones left behind."""
-        if self._services is None:
-            self._make_folder()
-            if self._database is None:
-                self._database = self._open(create=True)
-            process = self.ids.new("proc")
-            self.locks.hold(process)
-            now = self._database.now()
-            with self._database.transaction() as tx:
-                processes.register(tx, process, host(), os.getpid(), now)
-            self._services = self._assemble(self._database, process)
+        with self._lock:  # runs may begin in several threads
+            if self._services is None:
+                self._services = self._begin()
         lost.reap(self._services, self.locks, host())
         return self._services
+
+    def _begin(self) -> Services:
+        self._make_folder()
+        if self._database is None:
+            self._database = self._open(create=True)
+        process = self.ids.new("proc")
+        self.locks.hold(process)
+        now = self._database.now()
+        with self._database.transaction() as tx:
+            processes.register(tx, process, host(), os.getpid(), now)
+        return self._assemble(self._database, process)
 
     def previewing(self) -> Services:
         """What a preview needs: nothing is created, registered or settled."""
@@ -89,15 +98,26 @@ class Deployment:
 
     def close(self) -> None:
         """Say that this process has ended in good order, and let everything go."""
-        if self._services is not None and self._database is not None:
-            with self._database.transaction() as tx:
-                processes.end(tx, self._services.process, self._database.now())
+        try:
+            if self._services is not None and self._database is not None:
+                self._sign_off(self._database, self._services.process)
+        finally:
             self._services = None
-        self.dispatcher.close()
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-        self.locks.release()
+            self.dispatcher.close()
+            for database in (self._database, self._empty):
+                if database is not None:
+                    database.close()
+            self._database = self._empty = None
+            self.locks.release()
+
+    @staticmethod
+    def _sign_off(database: Database, process: str) -> None:
+        """End this process's row; a process that leaves something unsettled counts as dead, and the next one settles it."""
+        with database.reading() as connection:
+            left = runs.held_by(connection, process) or materializations.running_attempts(connection, process)
+        if not left:
+            with database.transaction() as tx:
+                processes.end(tx, process, database.now())
 
     def _make_folder(self) -> None:
         home = self.settings.home
@@ -111,7 +131,9 @@ class Deployment:
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as error:
-            raise DatabaseError(f"cannot write to {home}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME") from error
+            raise DatabaseError(
+                f"cannot write to {home}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
+            ) from error
 
     def _open(self, *, create: bool) -> Database:
         database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create)

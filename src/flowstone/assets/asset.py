@@ -116,21 +116,23 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
             return None
         if not isinstance(annotation, str):
             return annotation
-        if where not in self.cache:
-            self.cache[where] = self._evaluate(annotation, where)
-        return self.cache[where]
+        key = "annotation " + where  # no parameter has a space in its name, so none meets the digests kept beside it
+        if key not in self.cache:
+            self.cache[key] = self._evaluate(annotation, where)
+        return self.cache[key]
 
     def _evaluate(self, annotation: str, where: str) -> Any:
-        if annotation.isidentifier():  # most are a plain name: no need to compile it
-            found = getattr(self.function, "__globals__", {}).get(annotation, getattr(builtins, annotation, NO_DEFAULT))
+        function = inspect.unwrap(cast(Callable[..., Any], self.function))
+        closure, known = closure_of(function), getattr(function, "__globals__", {})
+        if annotation.isidentifier() and annotation not in closure:  # most are a plain name: no need to compile it
+            found = known.get(annotation, getattr(builtins, annotation, NO_DEFAULT))
             if found is not NO_DEFAULT:
                 return found
-        function = inspect.unwrap(cast(Callable[..., Any], self.function))
         try:
-            return eval(annotation, getattr(function, "__globals__", {}), closure_of(function))
+            return eval(annotation, known, closure)
         except Exception as error:
             raise ValidationError(
-                f"{self.file}:{self.line}: asset {self.name!r}: the annotation {annotation!r} of {where} is unknown: {error}",
+                f"{self.file}:{self.line}: asset {self.name!r}: the annotation {annotation!r} of {where!r} is unknown: {error}",
                 hint="the annotation decides what is loaded and stored: import its names at run time, not under TYPE_CHECKING",
             ) from error
 

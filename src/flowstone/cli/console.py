@@ -119,7 +119,11 @@ class RunConsole:
     def _progress(self, happened: MaterializationProgress) -> None:
         task = self._tasks.get(happened.asset)
         if self._live is not None and task is not None:
-            count = f"{happened.done:,} of {happened.total:,} {happened.unit}" if happened.total else f"{happened.done:,} {happened.unit}"
+            count = (
+                f"{happened.done:,} of {happened.total:,} {happened.unit}"
+                if happened.total
+                else f"{happened.done:,} {happened.unit}"
+            )
             self._live.update(task, completed=happened.done, total=happened.total or None, count=count)
 
     def _retry(self, happened: MaterializationException) -> None:
@@ -164,10 +168,13 @@ def footer(flow: FlowStone, result: RunResult, console: Console) -> None:
     steps = ", ".join(ended) or "nothing to do"
     console.print(Text(f"\n{view.run.id} {result.status}: {steps}"))
     recorded = [
-        counted(len(view.materializations), "materialization"), counted(len(view.attempts), "attempt"), counted(view.events, "event"),
+        counted(len(view.materializations), "materialization"), counted(len(view.attempts), "attempt"),
+        counted(view.events, "event"),
         counted(len(view.edges), "lineage edge"), counted(len(view.errors), "error"),
     ]  # fmt: skip
     console.print(Text(f"Recorded  {', '.join(recorded)}"))
     if result.failed:
         first = result.failed[0]
-        console.print(Text(f"Look      flowstone show {result.run_id}    flowstone explain {first.asset}    flowstone logs {result.run_id}"))
+        console.print(
+            Text(f"Look      flowstone show {result.run_id}    flowstone explain {first.asset}    flowstone logs {result.run_id}")
+        )

@@ -39,13 +39,25 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
     """Write a project into FOLDER (default: ./flowstone-demo) and run it. Run it twice: the second run reuses what it can."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"the demo needs packages that are not installed: {', '.join(missing)}", hint="pip install 'flowstone[demo]'")
+        raise UsageError(
+            f"the demo needs packages that are not installed: {', '.join(missing)}", hint="pip install 'flowstone[demo]'"
+        )
     environment = _environment(python)
     lines = _write(folder, environment if python else None)
     console = Console(highlight=False, soft_wrap=True)
     if not quiet:
-        console.print(Text(f"FlowStone {__version__} reviews the Python environment {environment}:\nis it what was installed, and may we ship it?"))
-        console.print(Text(f"Nothing leaves this machine. Project: {folder}  (pipeline.py is {lines} lines; read it, change it, run it again)"))
+        console.print(
+            Text(
+                f"FlowStone {__version__} reviews the Python environment {environment}:\n"
+                "is it what was installed, and may we ship it?"
+            )
+        )
+        console.print(
+            Text(
+                f"Nothing leaves this machine. Project: {folder}  "
+                f"(pipeline.py is {lines} lines; read it, change it, run it again)"
+            )
+        )
     found = settings.load(start=folder, arguments={"home": None}, variables=_variables())
     pipeline = load_pipeline(str((folder / "pipeline.py").resolve()), folder.resolve())
     with FlowStone(pipeline, settings=found) as flow:
@@ -55,7 +67,12 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
         _results(flow, result, folder, console, quiet=quiet)
         home = flow.settings.home
     if home is not None:
-        console.print(Text(f"Kept      {bytes_of((home / 'flowstone.db').stat().st_size)} of records in {folder / '.flowstone'}, values in its folder outputs"))
+        console.print(
+            Text(
+                f"Kept      {bytes_of((home / 'flowstone.db').stat().st_size)} of records in {folder / '.flowstone'}, "
+                "values in its folder outputs"
+            )
+        )
     if not quiet and result.ok:
         _next(folder, result, console)
     if not result.ok:
@@ -89,7 +106,9 @@ def _write(folder: Path, python: str | None) -> int:
             marker.write_text(f'# Settings of the demo project.\nproject = "flowstone-demo"\n{config}', encoding="utf-8")
         return len((folder / "pipeline.py").read_text(encoding="utf-8").splitlines())
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}", hint="choose another folder: flowstone demo FOLDER") from error
+        raise UsageError(
+            f"cannot write to {folder}: {error.strerror}", hint="choose another folder: flowstone demo FOLDER"
+        ) from error
 
 
 def _results(flow: FlowStone, result: RunResult, folder: Path, console: Console, *, quiet: bool) -> None:
@@ -113,7 +132,8 @@ def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
     for item, name in zip(listed, names, strict=False):
         room = WIDTH - 12 - width
         text = one_line(item["text"])
-        console.print(Text(f"  {item['severity']:<7} {one_line(name)[:width]:<{width}}  {text if len(text) <= room else text[: room - 2] + '..'}"))
+        text = text if len(text) <= room else text[: room - 2] + ".."
+        console.print(Text(f"  {item['severity']:<7} {one_line(name)[:width]:<{width}}  {text}"))
     if len(listed) > SHOWN:
         console.print(Text(f"  ...     {len(listed) - SHOWN} more:  cd {shlex.quote(str(folder))} && flowstone get findings"))
     for sentence in found["not_known"]:

@@ -12,7 +12,11 @@ from flowstone.foundation.errors import UsageError, did_you_mean
 
 _META = "flowstone.given."
 _SHARED = {
-    "pipeline": (("-p", "--pipeline"), "FILE_OR_MODULE[:NAME]", "The pipeline; default: settings, else pipeline.py here or above."),
+    "pipeline": (
+        ("-p", "--pipeline"),
+        "FILE_OR_MODULE[:NAME]",
+        "The pipeline; default: settings, else pipeline.py here or above.",
+    ),
     "environment": (("--env",), "NAME", "The environment of the settings file."),
     "actor": (("--as",), "ACTOR", "Who acts, as you say; default: the operating system's user."),
     "home": (("--home",), "DIR", "The folder of everything FlowStone keeps."),
@@ -99,7 +103,9 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         for heading in dict.fromkeys(verb.heading for verb in self._verbs.values()):
             with formatter.section(heading):
-                formatter.write_dl([(name, verb.line) for name, verb in self._verbs.items() if verb.heading == heading], col_max=12)
+                formatter.write_dl(
+                    [(name, verb.line) for name, verb in self._verbs.items() if verb.heading == heading], col_max=12
+                )
 
 
 def _accept_shared(command: click.Command) -> None:
@@ -111,4 +117,6 @@ def _accept_shared(command: click.Command) -> None:
         for below in command.commands.values():
             _accept_shared(below)
     else:
-        command.epilog = "Also: -p FILE_OR_MODULE[:NAME], --env NAME, --as ACTOR, --home DIR, --project NAME (see flowstone --help)."
+        command.epilog = (
+            "Also: -p FILE_OR_MODULE[:NAME], --env NAME, --as ACTOR, --home DIR, --project NAME (see flowstone --help)."
+        )

@@ -129,7 +129,9 @@ def _say_error(error: Exception) -> int:
         case OSError(strerror=str() as reason):
             _say(f"error: {error.filename}: {reason}" if error.filename else f"error: {reason}", waiting)
         case _:
-            bug = "this is a bug, please report it" + ("" if os.environ.get(DEBUG) == "1" else f"; {DEBUG}=1 shows where it happened")
+            bug = "this is a bug, please report it" + (
+                "" if os.environ.get(DEBUG) == "1" else f"; {DEBUG}=1 shows where it happened"
+            )
             _say(f"error: {type(error).__name__}: {error}", bug, waiting)
     return FAILED if isinstance(error, RunFailedError) else MISUSED
 

@@ -24,7 +24,14 @@ from flowstone.foundation.errors import UsageError
 @click.option("--quiet", "-q", is_flag=True, help="Print only what failed and the last lines.")
 @click.pass_context
 def run(
-    ctx: click.Context, targets: tuple[str, ...], partition: str | None, force: bool, no_deps: bool, dry_run: bool, resume: str | None, quiet: bool
+    ctx: click.Context,
+    targets: tuple[str, ...],
+    partition: str | None,
+    force: bool,
+    no_deps: bool,
+    dry_run: bool,
+    resume: str | None,
+    quiet: bool,
 ) -> None:
     """Materialize TARGETS (default: every asset) and what they need; what is up to date is reused.
 

@@ -37,9 +37,12 @@ def open_for_running(ctx: click.Context) -> FlowStone:
     _show_logs(ctx, found.settings)
     if found.reference is None:
         raise LoadError(
-            f"there is no {loading.DEFAULT_FILE} here or above", hint="give -p FILE_OR_MODULE[:NAME], or start a project: flowstone init"
+            f"there is no {loading.DEFAULT_FILE} here or above",
+            hint="give -p FILE_OR_MODULE[:NAME], or start a project: flowstone init",
         )
-    return ctx.with_resource(FlowStone(load_pipeline(found.reference, found.base), settings=found.settings, actor=given(ctx).actor))
+    return ctx.with_resource(
+        FlowStone(load_pipeline(found.reference, found.base), settings=found.settings, actor=given(ctx).actor)
+    )
 
 
 def open_for_reading(ctx: click.Context) -> FlowStone:
@@ -55,14 +58,18 @@ def find(asked: Given) -> Found:
     arguments = {"home": asked.home, "project": asked.project}
     if asked.pipeline is not None:
         folder = _folder_of(asked.pipeline, here)
-        settings = settings_.load(start=folder, environment=asked.environment, arguments={**arguments, "pipeline": asked.pipeline})
+        settings = settings_.load(
+            start=folder, environment=asked.environment, arguments={**arguments, "pipeline": asked.pipeline}
+        )
         return Found(settings, asked.pipeline, here)
     settings = settings_.load(start=here, environment=asked.environment, arguments=arguments)
     if settings.pipeline is not None:
         in_file = settings.file is not None and settings.sources["pipeline"] != "environment variable"
         base = settings.file.parent if in_file and settings.file is not None else here
         beside = None if settings.file else _folder_of(settings.pipeline, base)
-        return Found(settings_.load(start=here, environment=asked.environment, beside=beside, arguments=arguments), settings.pipeline, base)
+        return Found(
+            settings_.load(start=here, environment=asked.environment, beside=beside, arguments=arguments), settings.pipeline, base
+        )
     default = loading.find_default(here)
     if default is None:
         return Found(settings, None, here)
@@ -79,7 +86,9 @@ def load_pipeline(reference: str, base: Path) -> Pipeline:
         if name in found:
             return found[name]
         if hasattr(module, name):
-            raise LoadError(f"{name!r} in {place} is no Pipeline but {type(getattr(module, name)).__name__}", hint=_choices(place, found))
+            raise LoadError(
+                f"{name!r} in {place} is no Pipeline but {type(getattr(module, name)).__name__}", hint=_choices(place, found)
+            )
         raise LoadError(f"{place} has no {name!r}", hint=did_you_mean(name, found) or _choices(place, found))
     distinct = {id(pipeline): pipeline for pipeline in found.values()}
     if len(distinct) == 1:

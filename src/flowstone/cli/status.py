@@ -34,7 +34,11 @@ def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, 
     listed = conditions if targets or partition else _newest(conditions)
     say_rows([_row(condition, conditions) for condition in listed])
     counts = Counter(condition.state for condition in listed)
-    say(f"\n{', '.join(f'{count:,} {state}' for state, count in counts.items())}, compared with the code as it was last run.".lstrip("\n"))
+    say(
+        f"\n{', '.join(f'{count:,} {state}' for state, count in counts.items())}, compared with the code as it was last run.".lstrip(
+            "\n"
+        )
+    )
     first = next((condition for condition in listed if condition.state != "up to date"), None)
     if first is not None:
         say(f"Why: flowstone explain {first.asset}{option_of(first.partition)}")
@@ -53,7 +57,9 @@ def choose(conditions: list[Condition], targets: tuple[str, ...], partition: str
     found = [condition for condition in chosen if partition in (condition.partition, shown(condition.partition)) and partition]
     if not found:
         keys = dict.fromkeys(shown(condition.partition) for condition in chosen if condition.partition)
-        raise PartitionError(f"nothing is known of partition {partition!r}", hint=f"known: {', '.join(list(keys)[:LISTED]) or 'none'}")
+        raise PartitionError(
+            f"nothing is known of partition {partition!r}", hint=f"known: {', '.join(list(keys)[:LISTED]) or 'none'}"
+        )
     return found
 
 

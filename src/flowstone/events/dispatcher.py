@@ -31,8 +31,13 @@ class Dispatcher:
         self.too_deep = 0
 
     def attach(
-        self, id: str, events: str | type[Event] | Iterable[str | type[Event]], handler: Callable[[Event], Any], *,
-        queued: bool = False, capacity: int = 10_000,
+        self,
+        id: str,
+        events: str | type[Event] | Iterable[str | type[Event]],
+        handler: Callable[[Event], Any],
+        *,
+        queued: bool = False,
+        capacity: int = 10_000,
     ) -> None:
         """Call *handler* with every event of *events*: classes, names, or name prefixes that end in ``*``.
 

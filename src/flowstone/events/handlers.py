@@ -68,7 +68,14 @@ class Handler:
     def info(self) -> HandlerInfo:
         """The handler's figures now."""
         return HandlerInfo(
-            self.id, self.patterns, self.queued, self.calls, self.failures, self.slow, self.skipped, self.dropped,
+            self.id,
+            self.patterns,
+            self.queued,
+            self.calls,
+            self.failures,
+            self.slow,
+            self.skipped,
+            self.dropped,
             bool(self._quarantined_until) and self._clock() < self._quarantined_until,
         )
 
@@ -108,8 +115,14 @@ class Handler:
         log.warning("handler %s on %s: %s; quarantined for %g s", self.id, happened.name, what, pause / 1e9)
         if not isinstance(happened, HandlerFailed):
             self._dispatcher.emit(
-                HandlerFailed, handler=self.id, event=happened.name, kind=kind, duration_ns=elapsed, quarantine_ns=pause,
-                type=type(error).__name__ if error else "", message=message_of(error) if error else what,
+                HandlerFailed,
+                handler=self.id,
+                event=happened.name,
+                kind=kind,
+                duration_ns=elapsed,
+                quarantine_ns=pause,
+                type=type(error).__name__ if error else "",
+                message=message_of(error) if error else what,
             )
 
 

@@ -99,7 +99,12 @@ def span(name: str, *, recorded: bool = True) -> Callable[[type[Event]], SpanKin
         made: list[type[Event]] = []
         for part, fields in parts.items():
             struct: Any = msgspec.defstruct(
-                f"{cls.__name__}{part.capitalize()}", fields, bases=(Event,), module=cls.__module__, frozen=True, kw_only=True,
+                f"{cls.__name__}{part.capitalize()}",
+                fields,
+                bases=(Event,),
+                module=cls.__module__,
+                frozen=True,
+                kw_only=True,
                 namespace={"__doc__": f"{cls.__doc__.splitlines()[0]} ({part})"},
             )
             made.append(event(f"{name}.{part}", recorded=recorded)(struct))

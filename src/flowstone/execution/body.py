@@ -60,12 +60,25 @@ class Body:
         target = work.target
         scope = Scope(target.run_id, target.asset, target.partition, target.attempt, work.trace_id)
         told: list[Event] = []
-        shown = _Shown(self._dispatcher, {
-            "asset": target.asset, "partition": target.partition, "run_id": target.run_id, "attempt": target.attempt, "trace_id": work.trace_id,
-        })
+        shown = _Shown(
+            self._dispatcher,
+            {
+                "asset": target.asset,
+                "partition": target.partition,
+                "run_id": target.run_id,
+                "attempt": target.attempt,
+                "trace_id": work.trace_id,
+            },
+        )
         ctx = Context(
-            self._dispatcher, told, asset=target.asset, partition=work.key, encoded=target.partition, run_id=target.run_id,
-            attempt=target.attempt, trace_id=work.trace_id,
+            self._dispatcher,
+            told,
+            asset=target.asset,
+            partition=work.key,
+            encoded=target.partition,
+            run_id=target.run_id,
+            attempt=target.attempt,
+            trace_id=work.trace_id,
         )
         token = current.set(scope)
         started = self._dispatcher.monotonic_ns()
@@ -92,7 +105,9 @@ class Body:
         value = asset(**arguments)
         manager = self._io.get(work.manager)
         with shown.span(IO_STORE, manager=work.manager, subject=asset.name) as span:
-            output = manager.store(value, work.target, format=asset.format, annotation=asset.return_annotation(), previous=work.previous)
+            output = manager.store(
+                value, work.target, format=asset.format, annotation=asset.return_annotation(), previous=work.previous
+            )
             span.set(size_bytes=output.size)
         return Stored(output, ctx.said())
 
@@ -102,7 +117,9 @@ class Body:
             return output.location  # an observed source's value is its version
         with shown.span(IO_LOAD, manager=output.manager, subject=item.asset.name) as span:
             value = self._io.get(output.manager).load(
-                output, annotation, produced=item.asset.return_annotation(),
+                output,
+                annotation,
+                produced=item.asset.return_annotation(),
                 allow_pickle=item.asset.format == "pickle",
             )
             span.set(size_bytes=output.size)
@@ -135,7 +152,9 @@ def _ending(error: BaseException, asset: AnyAsset) -> Outcome:
         case KeyboardInterrupt():
             return Cancelled(describe(error, retryable=True))
         case SystemExit() | GeneratorExit():
-            called = ExecutionError(f"asset {asset.name!r} raised {type(error).__name__}({message_of(error)})", hint="raise GiveUp to fail for good")
+            called = ExecutionError(
+                f"asset {asset.name!r} raised {type(error).__name__}({message_of(error)})", hint="raise GiveUp to fail for good"
+            )
             called.__traceback__ = error.__traceback__
             return Failed(describe(called, retryable=False), retry=False)
     retry = asset.retries.attempts > 1 and asset.retries.should_retry(error)

@@ -35,7 +35,16 @@ class Context:
     """Which attempt this is, and what it can say while it runs."""
 
     def __init__(
-        self, dispatcher: Dispatcher, told: list[Event], *, asset: str, partition: PartitionKey, encoded: str, run_id: str, attempt: int, trace_id: str
+        self,
+        dispatcher: Dispatcher,
+        told: list[Event],
+        *,
+        asset: str,
+        partition: PartitionKey,
+        encoded: str,
+        run_id: str,
+        attempt: int,
+        trace_id: str,
     ) -> None:
         self.asset = asset
         self.partition = partition
@@ -62,7 +71,9 @@ class Context:
         try:
             to_json(happened)
         except (TypeError, ValueError, OverflowError) as error:
-            raise EventError(f"event {cls.name!r} cannot be recorded: {error}", hint="give plain numbers and texts, such as int(rows)") from error
+            raise EventError(
+                f"event {cls.name!r} cannot be recorded: {error}", hint="give plain numbers and texts, such as int(rows)"
+            ) from error
         self._told.append(happened)
 
     def monotonic_ns(self) -> int:
@@ -74,7 +85,7 @@ class Context:
         return Span(self, kind, fields)
 
     def skip(self, message: str) -> None:
-        """End this materialization as skipped, for the reason *message*; what depends on it is skipped too, or gets its default."""
+        """End this materialization as skipped, because of *message*; what depends on it is skipped too, or gets its default."""
         raise SkipRequest(message)
 
     def summary(self, text: str) -> None:

@@ -69,7 +69,9 @@ def source_version(asset: AnyAsset, key: PartitionKey, config: Mapping[str, Any]
     given = {"ctx": VersionContext(asset.name, key), "config": config}
     version: object = asset.version(**{name: given[name] for name in asset.version_parameters})
     if not isinstance(version, str) or not 0 < len(version) <= 200:
-        raise UsageError(f"the version function of source {asset.name!r} returned {version!r}", hint="return a text of 1 to 200 characters")
+        raise UsageError(
+            f"the version function of source {asset.name!r} returned {version!r}", hint="return a text of 1 to 200 characters"
+        )
     return version
 
 

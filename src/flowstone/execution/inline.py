@@ -102,10 +102,14 @@ class Inline:
                 if settled is not None:
                     steps.settle(tx, settled, self._lines)
                 observed = self._conclude(tx, concluded)
-                claim = steps.claim(tx, compute.step, compute.asset, compute.facts, compute.inputs, compute.because) if compute else None
+                claim = (
+                    steps.claim(tx, compute.step, compute.asset, compute.facts, compute.inputs, compute.because)
+                    if compute
+                    else None
+                )
         except RecordError:
             raise
-        except Exception as error:
+        except Exception as error:  # the store may refuse in many ways; what is finished must be settled all the same
             if settled is None:
                 raise
             self._settle_alone(settled, error)
@@ -136,7 +140,7 @@ class Inline:
                     self._session.steps.settle(tx, settled, self._lines)
             except RecordError:
                 raise
-            except Exception as again:
+            except Exception as again:  # noqa: BLE001 - tried again, then raised as RecordError
                 error = again
                 if attempt < RECORD_TRIES - 1:
                     self._services.clock.sleep(0.1 * 2**attempt)
@@ -146,7 +150,8 @@ class Inline:
         hint = error.hint if isinstance(error, FlowStoneError) else None
         raise RecordError(
             f"{settled.claim.step.asset!r} finished, but its record could not be written in {RECORD_TRIES} tries: {error}",
-            hint=hint or f"mend that, then: flowstone run --resume {self._session.run_id}", run_id=self._session.run_id,
+            hint=hint or f"mend that, then: flowstone run --resume {self._session.run_id}",
+            run_id=self._session.run_id,
         ) from error
 
     def _settled(self, settled: Settlement | None) -> None:
@@ -162,6 +167,5 @@ class Inline:
         if settled is not None and not isinstance(error, RecordError):
             try:
                 self._settle_alone(settled, RecordError())
-            except Exception as refused:
+            except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
                 error.add_note(f"and the open step could not be settled: {refused}")
-

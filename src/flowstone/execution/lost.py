@@ -66,16 +66,34 @@ def _end(tx: Transaction, services: Services, attempt: AttemptRecord, losses: in
     final = losses + 1 >= LOST_LIMIT
     status = "failed" if final else "retrying"
     message = f"its process died {LOST_LIMIT} times" if final else ""
-    materializations.settle(tx, attempt.materialization, status, reason="worker_lost" if final else "", message=message, not_before=None if final else now)
+    materializations.settle(
+        tx,
+        attempt.materialization,
+        status,
+        reason="worker_lost" if final else "",
+        message=message,
+        not_before=None if final else now,
+    )
     where = _where(attempt, trace_id)
     tx.emit(
-        MaterializationException, at=now, kind="worker_lost", final=final, duration_ns=max(0, now - attempt.started_at),
-        type=failure.type, message=failure.message, error=id, **where,
+        MaterializationException,
+        at=now,
+        kind="worker_lost",
+        final=final,
+        duration_ns=max(0, now - attempt.started_at),
+        type=failure.type,
+        message=failure.message,
+        error=id,
+        **where,
     )
     failures.record(tx, services.dispatcher.redactor, failure, id, services.project, now, where)
 
 
 def _where(attempt: AttemptRecord, trace_id: str) -> dict[str, object]:
     return {
-        "asset": attempt.asset, "partition": attempt.partition, "run_id": attempt.run_id, "attempt": attempt.number, "trace_id": trace_id,
+        "asset": attempt.asset,
+        "partition": attempt.partition,
+        "run_id": attempt.run_id,
+        "attempt": attempt.number,
+        "trace_id": trace_id,
     }

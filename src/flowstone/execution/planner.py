@@ -33,7 +33,9 @@ class Planner:
         names = list(targets) if targets else [asset.name for asset in self._pipeline]
         wanted = {(name, encode_key(key)): key for name in names for key in [self.key_of(self._pipeline[name], partition)]}
         if partition not in (None, "latest") and not any(self._pipeline[name].partitions for name in names):
-            raise PartitionError(f"partition {partition!r} was given, but {', '.join(names[:LISTED])} have no partitions", hint="leave it out")
+            raise PartitionError(
+                f"partition {partition!r} was given, but {', '.join(names[:LISTED])} have no partitions", hint="leave it out"
+            )
         keys: dict[str, dict[str, PartitionKey]] = {}
         for (name, encoded), key in wanted.items():
             keys.setdefault(name, {})[encoded] = key
@@ -62,7 +64,9 @@ class Planner:
         chosen = set(names)
         return [name for name in graph.order if name in chosen]
 
-    def _step(self, asset: AnyAsset, encoded: str, key: PartitionKey, keys: dict[str, dict[str, PartitionKey]], *, deps: bool) -> Step:
+    def _step(
+        self, asset: AnyAsset, encoded: str, key: PartitionKey, keys: dict[str, dict[str, PartitionKey]], *, deps: bool
+    ) -> Step:
         inputs = []
         for parameter in asset.parameters:
             if parameter.upstream is None:
@@ -88,7 +92,7 @@ class Planner:
         return Step(asset.name, encoded, tuple(inputs), tuple(after))
 
     def _may_make(self, asset: AnyAsset, upstream: AnyAsset, key: PartitionKey) -> bool:
-        """Whether *upstream* may be computed for a key that *asset* needs: not for a day that is over where the past is refused."""
+        """Whether *upstream* may be computed for a key *asset* needs: not for a day that is over where the past is refused."""
         if upstream.partitions is None or upstream.partitions is asset.partitions:
             return True
         try:
@@ -128,12 +132,20 @@ class Planner:
                 place = (item.asset, item.partition)
                 if item.planned and place not in planned:
                     found = current.get(place)
-                    item = Input(item.parameter, item.asset, item.partition, item.optional, planned=False, output=found.id if found else "")
+                    item = Input(
+                        item.parameter, item.asset, item.partition, item.optional, planned=False, output=found.id if found else ""
+                    )
                 if not item.planned and not item.output and not item.optional:
                     missing.append(f"{item.asset} {display_key(decode_key(item.partition))}" if item.partition else item.asset)
                 inputs.append(item)
-            pinned.append(Step(step.asset, step.partition, tuple(inputs), tuple(place for place in step.after if place in planned)))
+            pinned.append(
+                Step(step.asset, step.partition, tuple(inputs), tuple(place for place in step.after if place in planned))
+            )
         if missing and refuse_missing:
-            listed = ", ".join(dict.fromkeys(missing).keys() if len(missing) <= LISTED else [*missing[:LISTED], f"... {len(missing) - LISTED} more"])
+            listed = ", ".join(
+                dict.fromkeys(missing).keys()
+                if len(missing) <= LISTED
+                else [*missing[:LISTED], f"... {len(missing) - LISTED} more"]
+            )
             raise DependencyError(f"required inputs have no value: {listed}", hint="run without --no-deps to compute them")
         return tuple(pinned)

@@ -26,7 +26,9 @@ def preview(session: Session) -> list[Preview]:
     for step in session.plan.steps:
         upstream = [item.asset for item in step.inputs if (item.asset, item.partition) in changing]
         if upstream:
-            found.append(Preview(step.asset, step.partition, "depends", f"reused only if {', '.join(upstream)} comes out the same"))
+            found.append(
+                Preview(step.asset, step.partition, "depends", f"reused only if {', '.join(upstream)} comes out the same")
+            )
             changing.add(step.place)
             continue
         decision = session.decide(step)
@@ -38,6 +40,8 @@ def preview(session: Session) -> list[Preview]:
                 found.append(Preview(step.asset, step.partition, "observe", "its version is new"))
                 changing.add(step.place)
             case Compute(because=because, refused=refused):
-                found.append(Preview(step.asset, step.partition, "compute", because if refused is None else f"and fail: {refused}"))
+                found.append(
+                    Preview(step.asset, step.partition, "compute", because if refused is None else f"and fail: {refused}")
+                )
                 changing.add(step.place)
     return found

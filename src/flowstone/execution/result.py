@@ -41,14 +41,24 @@ class RunResult(msgspec.Struct, frozen=True):
         if self.ok or self.status == "waiting":
             return self
         listed = "".join(f"\n  - {step.asset}: {step.reason}: {step.message}" for step in self.failed[:20])
-        raise RunFailedError(f"{self.run_id} ended {self.status}: {len(self.failed)} failed, {len(self.skipped)} skipped{listed}",
-                             hint=f"flowstone show {self.run_id}", run_id=self.run_id)
+        raise RunFailedError(
+            f"{self.run_id} ended {self.status}: {len(self.failed)} failed, {len(self.skipped)} skipped{listed}",
+            hint=f"flowstone show {self.run_id}",
+            run_id=self.run_id,
+        )
 
 
 def result_of(run_id: str, status: str, steps: list[StepResult]) -> RunResult:
     """Sort the steps of a run by how they ended."""
     groups: dict[str, list[StepResult]] = {}
-    kinds: dict[str, Any] = {"success": "materialized", "reused": "reused", "skipped": "skipped", "waiting": "waiting", "retrying": "waiting", "running": "waiting"}
+    kinds: dict[str, Any] = {
+        "success": "materialized",
+        "reused": "reused",
+        "skipped": "skipped",
+        "waiting": "waiting",
+        "retrying": "waiting",
+        "running": "waiting",
+    }
     for step in steps:
         groups.setdefault(kinds.get(step.status, "failed"), []).append(step)
     return RunResult(run_id, status, **{name: tuple(found) for name, found in groups.items()})

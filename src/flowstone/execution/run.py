@@ -50,12 +50,21 @@ class Runs:
             pipelines.remember(tx, services.project, pipeline.name, digest, pipeline.definition(), now)
             runs.insert(tx, {
                 "id": run_id, "project": services.project, "pipeline": pipeline.name, "definition": digest, "status": "running",
-                "request": to_json(request), "plan": plans.encode(plan).decode(), "actor": self._actor.id, "identity": self._actor.source,
+                "request": to_json(request), "plan": plans.encode(plan).decode(),
+                "actor": self._actor.id, "identity": self._actor.source,
                 "trace_id": trace_id, "provenance": to_json(self._provenance), "process": services.process, "requested_at": now,
             })  # fmt: skip
             tx.emit(
-                RunStart, at=now, pipeline=pipeline.name, run_id=run_id, trace_id=trace_id, steps=len(plan.steps), partition=shared_partition(plan),
-                actor=self._actor.id, identity=self._actor.source, definition=digest,
+                RunStart,
+                at=now,
+                pipeline=pipeline.name,
+                run_id=run_id,
+                trace_id=trace_id,
+                steps=len(plan.steps),
+                partition=shared_partition(plan),
+                actor=self._actor.id,
+                identity=self._actor.source,
+                definition=digest,
             )
         forced = frozenset(plan.targets) if force else frozenset()
         session = Session(services, pipeline, run_id, trace_id, plan, force=forced)
@@ -65,11 +74,16 @@ class Runs:
         """Go on with a run that waits: what has ended is kept, the rest is worked on."""
         services = self._services
         if run.status != "waiting":
-            hint = "it is being worked on" if run.status == "running" else "flowstone run starts a new one; what is up to date is reused"
+            hint = (
+                "it is being worked on"
+                if run.status == "running"
+                else "flowstone run starts a new one; what is up to date is reused"
+            )
             raise UsageError(f"{run.id} is {run.status}: only a waiting run can be resumed", hint=hint)
         if run.definition != self._pipeline.digest():
             raise UsageError(
-                f"{run.id} was requested with another definition of pipeline {run.pipeline!r} ({run.definition[:8]}.., now {self._pipeline.digest()[:8]}..)",
+                f"{run.id} was requested with another definition of pipeline {run.pipeline!r} "
+                f"({run.definition[:8]}.., now {self._pipeline.digest()[:8]}..)",
                 hint="flowstone run starts a new one; what is up to date is reused",
             )
         with services.database.reading() as connection:
@@ -78,7 +92,12 @@ class Runs:
             if not runs.move(tx, run.id, "waiting", "running", process=services.process):
                 raise UsageError(f"{run.id} was resumed by somebody else just now", hint=f"flowstone show {run.id}")
             tx.emit(
-                RunResumed, pipeline=run.pipeline, run_id=run.id, trace_id=run.trace_id, actor=self._actor.id, identity=self._actor.source
+                RunResumed,
+                pipeline=run.pipeline,
+                run_id=run.id,
+                trace_id=run.trace_id,
+                actor=self._actor.id,
+                identity=self._actor.source,
             )
         lost.settle_orphans(services, run)
         with services.database.reading() as connection:
@@ -93,7 +112,9 @@ class Runs:
                 session.schedule.not_before[place] = row.not_before or 0
             else:
                 output = made.get(row.output)
-                session.ended(place, Ending(row.status, row.output, output.digest if output else "", row.reason, row.message), output)
+                session.ended(
+                    place, Ending(row.status, row.output, output.digest if output else "", row.reason, row.message), output
+                )
         return self._work(session, run.trace_id, run.requested_at)
 
     def _work(self, session: Session, trace_id: str, started: int) -> RunResult:
@@ -110,7 +131,7 @@ class Runs:
             with self._services.database.transaction() as tx:
                 if runs.move(tx, session.run_id, "running", "waiting", held=self._services.process, outcome={"reason": reason}):
                     tx.emit(RunSuspended, pipeline=self._pipeline.name, run_id=session.run_id, trace_id=trace_id, reason=reason)
-        except Exception as refused:
+        except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
             error.add_note(f"and the run could not be marked as waiting: {refused}")
         error.__dict__["run_id"] = session.run_id
 
@@ -126,13 +147,24 @@ class Runs:
     def _end(self, tx: Transaction, result: RunResult, trace_id: str, started: int) -> None:
         now = self._services.database.now()
         counts = {
-            "success": len(result.materialized), "reused": len(result.reused), "failed": len(result.failed), "skipped": len(result.skipped),
+            "success": len(result.materialized),
+            "reused": len(result.reused),
+            "failed": len(result.failed),
+            "skipped": len(result.skipped),
         }
         if not runs.move(tx, result.run_id, "running", result.status, held=self._services.process, outcome=counts, ended_at=now):
-            raise RecordError(f"{result.run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {result.run_id}")
+            raise RecordError(
+                f"{result.run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {result.run_id}"
+            )
         tx.emit(
-            RunStop, at=now, pipeline=self._pipeline.name, run_id=result.run_id, trace_id=trace_id, outcome=result.status,
-            duration_ns=max(0, now - started), **counts,
+            RunStop,
+            at=now,
+            pipeline=self._pipeline.name,
+            run_id=result.run_id,
+            trace_id=trace_id,
+            outcome=result.status,
+            duration_ns=max(0, now - started),
+            **counts,
         )
 
 
@@ -143,7 +175,7 @@ def shared_partition(plan: Plan) -> str:
 
 
 def status_of(targets: list[Ending]) -> str:
-    """The run's status: ``success`` when every target is there or chose to skip itself, ``failed`` when none is there, else ``partial``."""
+    """``success`` when every target is there or chose to skip itself, ``failed`` when none is there, else ``partial``."""
     there = [e for e in targets if e.status in GOOD]
     missing = [e for e in targets if e.status not in GOOD and not (e.status == "skipped" and e.reason == "by_code")]
     if not missing:

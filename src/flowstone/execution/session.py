@@ -9,7 +9,17 @@ from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import decode_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.body import Loading, Work
-from flowstone.execution.decision import FORCED, INPUTS, Facts, Made, declared_config, facts_of, short, source_version, why_outdated
+from flowstone.execution.decision import (
+    FORCED,
+    INPUTS,
+    Facts,
+    Made,
+    declared_config,
+    facts_of,
+    short,
+    source_version,
+    why_outdated,
+)
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.execution.schedule import GOOD, Ending, Schedule
 from flowstone.execution.services import Services
@@ -62,7 +72,16 @@ Decision = Skip | Reuse | Observe | Compute
 class Session:
     """The state of one run while it is worked on."""
 
-    def __init__(self, services: Services, pipeline: Pipeline, run_id: str, trace_id: str, plan: Plan, *, force: frozenset[Place] = frozenset()) -> None:
+    def __init__(
+        self,
+        services: Services,
+        pipeline: Pipeline,
+        run_id: str,
+        trace_id: str,
+        plan: Plan,
+        *,
+        force: frozenset[Place] = frozenset(),
+    ) -> None:
         self.services, self.pipeline, self.run_id, self.plan = services, pipeline, run_id, plan
         self.schedule = Schedule(plan)
         self.steps = Steps(services, run_id, trace_id)
@@ -73,10 +92,12 @@ class Session:
         self._versions: dict[Place, str | Exception] = {}
 
     def prepare(self) -> None:
-        """Read the current outputs of the plan and ask every source for its version; runs user code, so no transaction is open."""
+        """Read the plan's current outputs and ask every source for its version: user code, so no transaction is open."""
         assets = {step.asset for step in self.plan.steps}
         with self.services.database.reading() as connection:
-            self._current = outputs.current_of(connection, self.services.project, assets, {step.partition for step in self.plan.steps})
+            self._current = outputs.current_of(
+                connection, self.services.project, assets, {step.partition for step in self.plan.steps}
+            )
             pinned = {item.output for step in self.plan.steps for item in step.inputs if item.output}
             ended = {ending.output for ending in self.schedule.endings.values() if ending.output}
             self._outputs = outputs.find(connection, pinned | ended) if pinned | ended else {}
@@ -116,7 +137,9 @@ class Session:
         refused = version if isinstance(version, Exception) else None
         inputs, missing = self._inputs(step)
         if missing:
-            refused = DependencyError(f"asset {step.asset!r}: required inputs have no value: {', '.join(missing[:20])}", hint="run them first")
+            refused = DependencyError(
+                f"asset {step.asset!r}: required inputs have no value: {', '.join(missing[:20])}", hint="run them first"
+            )
         facts = facts_of(asset, self.services.config, inputs, version if isinstance(version, str) else "")
         current = self._current.get(step.place)
         if refused is not None:
@@ -139,8 +162,13 @@ class Session:
             used = outputs.find(connection, [edge.upstream for edge in edges])
         before = {edge.parameter: used[edge.upstream].digest for edge in edges if edge.upstream in used}
         now = {made.parameter: made for made in inputs}
-        named = [f"{made.asset} is new" if name not in before else f"{made.asset} changed ({short(before[name])} -> {short(made.digest)})"
-                 for name, made in now.items() if before.get(name) != made.digest]
+        named = [
+            f"{made.asset} is new"
+            if name not in before
+            else f"{made.asset} changed ({short(before[name])} -> {short(made.digest)})"
+            for name, made in now.items()
+            if before.get(name) != made.digest
+        ]
         named += [f"{name} is not there any more" for name in before if name not in now]
         return f"input {', '.join(named)}" if named else INPUTS
 
@@ -174,8 +202,15 @@ class Session:
         except SettingsError as error:  # a secret that is not there fails the step that needs it
             refused = refused or error
         return Work(
-            asset, decode_key(step.partition), target, manager, inputs, config, self._trace_id,
-            as_output(previous) if previous is not None and same else None, refused,
+            asset,
+            decode_key(step.partition),
+            target,
+            manager,
+            inputs,
+            config,
+            self._trace_id,
+            as_output(previous) if previous is not None and same else None,
+            refused,
         )
 
     def ended(self, place: Place, ending: Ending, output: OutputRecord | None = None) -> None:

@@ -30,7 +30,6 @@ from flowstone.stores import errors, logs, materializations, outputs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
-
 LONGEST_DELAY = 10 * 365 * 86_400.0  # seconds; more does not fit a time in nanoseconds
 OBSERVED = "observed"
 """The manager and format of the outputs of observed sources: they have a version, and no bytes of ours."""
@@ -80,7 +79,9 @@ class Steps:
         self._services, self._run_id, self._trace_id = services, run_id, trace_id
         self.tries: dict[Place, Try] = {}
 
-    def claim(self, tx: Transaction, step: Step, asset: AnyAsset, facts: Facts, inputs: Sequence[Made], because: str) -> Claim | None:
+    def claim(
+        self, tx: Transaction, step: Step, asset: AnyAsset, facts: Facts, inputs: Sequence[Made], because: str
+    ) -> Claim | None:
         """T1: claim the step and begin an attempt, *because* it is not reused; ``None`` when somebody else has it."""
         services = self._services
         known = self.tries.get(step.place)
@@ -116,7 +117,11 @@ class Steps:
                 if known.later < claim.asset.retries.later_limit:
                     retry_at = now + int(min(after, LONGEST_DELAY) * NANOSECONDS)
                 else:
-                    ending = Ending("failed", reason="gave_up", message=services.dispatcher.redactor.text(f"RetryLater {known.later + 1} times: {failure.message}"))
+                    ending = Ending(
+                        "failed",
+                        reason="gave_up",
+                        message=services.dispatcher.redactor.text(f"RetryLater {known.later + 1} times: {failure.message}"),
+                    )
             case Failed(failure, retry):
                 error_id = services.ids.new("err")
                 spent = claim.number - known.later
@@ -143,14 +148,18 @@ class Steps:
         ):
             raise RecordError(
                 f"attempt {claim.number} of {claim.step.asset!r} is no longer this process's: it was settled as lost",
-                hint="the result is discarded; resume the run", run_id=self._run_id, asset=claim.step.asset,
+                hint="the result is discarded; resume the run",
+                run_id=self._run_id,
+                asset=claim.step.asset,
             )
         ending = settled.ending
         if ending is None:
             postponed = isinstance(report.outcome, Postponed | Cancelled)
             materializations.settle(tx, claim.row, "retrying", not_before=settled.retry_at, postponed=postponed)
         else:
-            materializations.settle(tx, claim.row, ending.status, reason=ending.reason, message=ending.message, output=ending.output)
+            materializations.settle(
+                tx, claim.row, ending.status, reason=ending.reason, message=ending.message, output=ending.output
+            )
         self._tell(tx, settled, report.outcome)
         for line in lines:
             add_line(tx, line)
@@ -169,9 +178,25 @@ class Steps:
         """Record a version of an observed source that was not seen before; return the output that stands for it."""
         version, now = facts.source_version, self._services.database.now()
         record = OutputRecord(
-            id=self._services.ids.new("out"), asset=step.asset, partition=step.partition, version=0, run_id=self._run_id, attempt=0,
-            manager=OBSERVED, location=version, format=OBSERVED, digest=digest_of(version), size=0, rows=None, schema=None,
-            definition=facts.definition, config=facts.config, inputs="", source_version=version, summary="", created_at=now,
+            id=self._services.ids.new("out"),
+            asset=step.asset,
+            partition=step.partition,
+            version=0,
+            run_id=self._run_id,
+            attempt=0,
+            manager=OBSERVED,
+            location=version,
+            format=OBSERVED,
+            digest=digest_of(version),
+            size=0,
+            rows=None,
+            schema=None,
+            definition=facts.definition,
+            config=facts.config,
+            inputs="",
+            source_version=version,
+            summary="",
+            created_at=now,
         )
         self._publish(tx, record)
         materializations.conclude(tx, self._run_id, step.asset, step.partition, "success", output=record.id)
@@ -190,17 +215,40 @@ class Steps:
             case Stored(output):
                 self._store(tx, settled)
                 tx.emit(
-                    MaterializationStop, at=settled.at, outcome="success", duration_ns=duration, size_bytes=output.size, rows=output.rows or 0,
-                    output=claim.output_id, digest=output.digest, summary=outcome.summary, **where,
+                    MaterializationStop,
+                    at=settled.at,
+                    outcome="success",
+                    duration_ns=duration,
+                    size_bytes=output.size,
+                    rows=output.rows or 0,
+                    output=claim.output_id,
+                    digest=output.digest,
+                    summary=outcome.summary,
+                    **where,
                 )
             case Skipped(message):
-                tx.emit(MaterializationStop, at=settled.at, outcome="skipped", duration_ns=duration, reason="by_code", summary=message, **where)
+                tx.emit(
+                    MaterializationStop,
+                    at=settled.at,
+                    outcome="skipped",
+                    duration_ns=duration,
+                    reason="by_code",
+                    summary=message,
+                    **where,
+                )
                 tx.emit(MaterializationSkipped, at=settled.at, reason="by_code", message=message, **self._where(claim.step))
             case Failed(failure) | Postponed(failure) | Cancelled(failure):
                 tx.emit(
-                    MaterializationException, at=settled.at, kind=_KIND[type(outcome)], final=settled.ending is not None, duration_ns=duration,
-                    type=failure.type, message=failure.message, error=settled.error_id,
-                    retry_in_ns=max(0, settled.retry_at - settled.at) if settled.retry_at is not None else 0, **where,
+                    MaterializationException,
+                    at=settled.at,
+                    kind=_KIND[type(outcome)],
+                    final=settled.ending is not None,
+                    duration_ns=duration,
+                    type=failure.type,
+                    message=failure.message,
+                    error=settled.error_id,
+                    retry_in_ns=max(0, settled.retry_at - settled.at) if settled.retry_at is not None else 0,
+                    **where,
                 )
                 redactor, project = self._services.dispatcher.redactor, self._services.project
                 failures.record(tx, redactor, failure, settled.error_id, project, settled.at, where)
@@ -237,10 +285,25 @@ def output_of(settled: Settlement, run_id: str) -> OutputRecord | None:
         return None
     made, facts = outcome.output, claim.facts
     return OutputRecord(
-        id=claim.output_id, asset=claim.step.asset, partition=claim.step.partition, version=0, run_id=run_id, attempt=claim.number,
-        manager=made.manager, location=made.location, format=made.format, digest=made.digest, size=made.size, rows=made.rows,
-        schema=made.schema, definition=facts.definition, config=facts.config, inputs=facts.inputs, source_version=facts.source_version,
-        summary=outcome.summary, created_at=settled.at,
+        id=claim.output_id,
+        asset=claim.step.asset,
+        partition=claim.step.partition,
+        version=0,
+        run_id=run_id,
+        attempt=claim.number,
+        manager=made.manager,
+        location=made.location,
+        format=made.format,
+        digest=made.digest,
+        size=made.size,
+        rows=made.rows,
+        schema=made.schema,
+        definition=facts.definition,
+        config=facts.config,
+        inputs=facts.inputs,
+        source_version=facts.source_version,
+        summary=outcome.summary,
+        created_at=settled.at,
     )
 
 

@@ -72,7 +72,9 @@ class ValidationError(UsageError):
 
     type = "pipeline_invalid"
 
-    def __init__(self, message: str | None = None, *, problems: Iterable[str] = (), hint: str | None = None, **context: Any) -> None:
+    def __init__(
+        self, message: str | None = None, *, problems: Iterable[str] = (), hint: str | None = None, **context: Any
+    ) -> None:
         self.problems = tuple(problems)
         if message is None and self.problems:
             count = len(self.problems)

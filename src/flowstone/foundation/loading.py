@@ -69,6 +69,12 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _failed(reference: str, error: BaseException) -> LoadError:
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename and frame.filename != __file__]
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename and frame.filename != __file__
+    ]
     where = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
-    return LoadError(f"importing {reference} raised {type(error).__name__}{where}: {error}", hint="mend that line, then try again")
+    return LoadError(
+        f"importing {reference} raised {type(error).__name__}{where}: {error}", hint="mend that line, then try again"
+    )

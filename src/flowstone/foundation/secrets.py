@@ -11,7 +11,9 @@ from flowstone.foundation.errors import SettingsError
 MOUNTED = Path("/run/secrets")
 
 
-def resolver(remember: Callable[[str], None], variables: Mapping[str, str] | None = None, folder: Path = MOUNTED) -> Callable[[str], str]:
+def resolver(
+    remember: Callable[[str], None], variables: Mapping[str, str] | None = None, folder: Path = MOUNTED
+) -> Callable[[str], str]:
     """Return the function from a secret's name to its value; each value is handed to *remember*, which masks it from then on.
 
     ``secret:DB_PASSWORD`` is the environment variable ``DB_PASSWORD``, else the file ``DB_PASSWORD`` in *folder*. The function
@@ -24,7 +26,9 @@ def resolver(remember: Callable[[str], None], variables: Mapping[str, str] | Non
         if value is None:
             path = folder / name
             if not name.isidentifier() or not path.is_file():
-                raise SettingsError(f"secret:{name} is neither an environment variable nor a file in {folder}", hint=f"set {name}")
+                raise SettingsError(
+                    f"secret:{name} is neither an environment variable nor a file in {folder}", hint=f"set {name}"
+                )
             value = path.read_text(encoding="utf-8").rstrip("\n")
         remember(value)
         return value

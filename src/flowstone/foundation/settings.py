@@ -1,7 +1,8 @@
 """Settings: one frozen object of named groups, read once, passed as values.
 
-Each source returns only what was set there; later ones win: the settings file (``flowstone.toml``, or ``[tool.flowstone]`` of
-``pyproject.toml``), its ``[environments.NAME]``, environment variables, arguments. Defaults apply last. An unknown key is an error.
+Each source returns only what was set there; later ones win: the settings file (``flowstone.toml``, or ``[tool.flowstone]``
+of ``pyproject.toml``), its ``[environments.NAME]``, environment variables, arguments. Defaults apply last. Unknown keys are
+errors.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
 def _one_of(*allowed: str) -> Callable[[str, Any], str]:
     def parse(key: str, value: Any) -> str:
         if value not in allowed:
-            raise SettingsError(f"{key} = {value!r}: one of {', '.join(allowed)} is needed", hint=did_you_mean(str(value), allowed))
+            raise SettingsError(
+                f"{key} = {value!r}: one of {', '.join(allowed)} is needed", hint=did_you_mean(str(value), allowed)
+            )
         return str(value)
 
     return parse
@@ -64,12 +67,20 @@ def _one_of(*allowed: str) -> Callable[[str, Any], str]:
 KEYS: dict[str, Key] = {
     "project": Key(_text, None, "namespace of all keys; default: the name of the settings folder"),
     "pipeline": Key(_text, None, "FILE_OR_MODULE[:NAME] of the pipeline; default: pipeline.py here or above"),
-    "home": Key(_text, None, "folder of everything FlowStone keeps; default: .flowstone beside the settings file, else beside the pipeline"),
+    "home": Key(
+        _text,
+        None,
+        "folder of everything FlowStone keeps; default: .flowstone beside the settings file, else beside the pipeline",
+    ),
     "database.url": Key(_text, None, "where facts are stored; default: sqlite in the home folder"),
     "outputs.path": Key(_text, None, "where the files IO manager stores; default: outputs in the home folder"),
     "outputs.manager": Key(_one_of("files", "memory"), "files", "the IO manager of assets that name none"),
-    "outputs.durability": Key(_one_of("process", "power"), "process", "process: outputs survive kill -9; power: also losing power"),
-    "logs.level": Key(_one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"),
+    "outputs.durability": Key(
+        _one_of("process", "power"), "process", "process: outputs survive kill -9; power: also losing power"
+    ),
+    "logs.level": Key(
+        _one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"
+    ),
     "logs.format": Key(_one_of("console", "json"), "console", "shape of FlowStone's log lines on standard error"),
     "logs.max_lines": Key(_number, 10_000, "captured lines kept of one attempt"),
     "redaction.patterns": Key(_texts, (), "further regular expressions to mask in events, errors and captured lines"),
@@ -134,8 +145,12 @@ def find_file(start: Path) -> Path | None:
 
 
 def load(
-    *, start: Path | None = None, environment: str | None = None, beside: Path | None = None,
-    arguments: Mapping[str, Any] | None = None, variables: Mapping[str, str] | None = None,
+    *,
+    start: Path | None = None,
+    environment: str | None = None,
+    beside: Path | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings found from *start* (default: the working directory) upwards.
 
@@ -160,7 +175,9 @@ def load(
     if environment:
         if environment not in environments:
             known = ", ".join(environments) or "none"
-            raise SettingsError(f"there is no environment {environment!r}", hint=did_you_mean(environment, environments) or f"declared: {known}")
+            raise SettingsError(
+                f"there is no environment {environment!r}", hint=did_you_mean(environment, environments) or f"declared: {known}"
+            )
         take(_flatten(environments[environment], f"{file} [environments.{environment}]"), f"environment {environment}")
     take(_from_variables(variables), "environment variable")
     take({key: value for key, value in (arguments or {}).items() if value is not None}, "argument")
@@ -179,10 +196,17 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
     where = outputs if home is None else (base / outputs if parsed["outputs.path"] else home / outputs)
     manager = "memory" if in_memory and "outputs.manager" not in values else parsed["outputs.manager"]
     return Settings(
-        project=parsed["project"] or base.name or "flowstone", pipeline=parsed["pipeline"], home=home, database_url=url,
+        project=parsed["project"] or base.name or "flowstone",
+        pipeline=parsed["pipeline"],
+        home=home,
+        database_url=url,
         outputs=OutputSettings(where, manager, parsed["outputs.durability"]),
         logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"]),
-        redaction_patterns=parsed["redaction.patterns"], config=config, environment=environment, file=file, sources=sources,
+        redaction_patterns=parsed["redaction.patterns"],
+        config=config,
+        environment=environment,
+        file=file,
+        sources=sources,
     )
 
 
@@ -230,5 +254,7 @@ def _from_variables(variables: Mapping[str, str]) -> dict[str, Any]:
         elif name.startswith("FLOWSTONE_CONFIG_"):
             found[f"config.{name[17:].lower()}"] = value
         else:
-            raise SettingsError(f"unknown environment variable {name}", hint=did_you_mean(name, names) or f"known: {', '.join(names)}")
+            raise SettingsError(
+                f"unknown environment variable {name}", hint=did_you_mean(name, names) or f"known: {', '.join(names)}"
+            )
     return found

@@ -43,7 +43,8 @@ def describe(error: BaseException, *, retryable: bool) -> Failure:
 
 def fingerprint(error: BaseException, kind: str, message: str) -> str:
     """Sixteen hexadecimal digits that are equal for errors that fail alike: the type, the innermost function of the traceback,
-    and the message with its numbers, quoted parts and addresses left out."""
+    and the message with its numbers, quoted parts and addresses left out.
+    """
     last, trace = "", error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -65,7 +66,10 @@ def _trace(error: BaseException) -> str:
         shown = traceback.TracebackException(type(error), error, _users_part(error), limit=-MAX_FRAMES, compact=True)
         text = "".join(shown.format())
     except BaseException as failure:  # noqa: BLE001 - formatting calls user code (__str__, __repr__, __notes__)
-        text = "".join(traceback.format_tb(error.__traceback__, -MAX_FRAMES)) + f"{type(error).__qualname__}: <{type(failure).__name__} while formatting>"
+        text = (
+            "".join(traceback.format_tb(error.__traceback__, -MAX_FRAMES))
+            + f"{type(error).__qualname__}: <{type(failure).__name__} while formatting>"
+        )
     return text if len(text) <= MAX_TRACEBACK else text[: MAX_TRACEBACK // 2] + "\n[...]\n" + text[-MAX_TRACEBACK // 2 :]
 
 
@@ -73,12 +77,23 @@ def record(tx: Transaction, redactor: Redactor, failure: Failure, id: str, proje
     """Add the error's row and emit ``flowstone.error``; *where* names run_id, asset, partition, attempt and trace_id."""
     place = {name: where[name] for name in ("run_id", "asset", "partition", "attempt")}
     values = {
-        "id": id, "project": project, "type": failure.type, "message": redactor.text(failure.message), "fingerprint": failure.fingerprint,
-        "retryable": int(failure.retryable), "context": to_json(redactor.value(failure.context)),
-        "traceback": redactor.text(failure.traceback, MAX_TRACEBACK + 100), "at": at,
+        "id": id,
+        "project": project,
+        "type": failure.type,
+        "message": redactor.text(failure.message),
+        "fingerprint": failure.fingerprint,
+        "retryable": int(failure.retryable),
+        "context": to_json(redactor.value(failure.context)),
+        "traceback": redactor.text(failure.traceback, MAX_TRACEBACK + 100),
+        "at": at,
     }
     errors.add(tx, {**values, **place})
     tx.emit(
-        ErrorRecorded, type=failure.type, retryable=failure.retryable, error=id, fingerprint=failure.fingerprint,
-        message=failure.message, **where,
+        ErrorRecorded,
+        type=failure.type,
+        retryable=failure.retryable,
+        error=id,
+        fingerprint=failure.fingerprint,
+        message=failure.message,
+        **where,
     )

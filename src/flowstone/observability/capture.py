@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TextIO
 
@@ -36,10 +37,13 @@ class Capture:
     real stream when *echo* is set.
     """
 
-    def __init__(self, clock: Clock, redactor: Redactor, *, limit: int = 10_000, echo: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, clock: Clock, redactor: Redactor, *, limit: int = 10_000, echo: Callable[[str], None] | None = None
+    ) -> None:
         self._clock, self._redactor, self._limit, self._echo = clock, redactor, limit, echo
         self._lines: list[Line] = []
         self._counts: dict[Scope, int] = {}
+        self._users = 0
         self._lock = threading.Lock()
         self._handler = _Handler(self)
         self._streams: list[tuple[str, TextIO, _Stream]] = []
@@ -51,7 +55,11 @@ class Capture:
             if count > self._limit + 1:
                 return
             if count == self._limit + 1:
-                level, logger, message = "warning", "flowstone", f"more than {self._limit} lines: the rest of this attempt's lines are dropped"
+                level, logger, message = (
+                    "warning",
+                    "flowstone",
+                    f"more than {self._limit} lines: the rest of this attempt's lines are dropped",
+                )
             if len(message) > MAX_LINE:
                 message = message[:MAX_LINE] + f"... [{len(message) - MAX_LINE} more characters]"
             self._lines.append(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message)))
@@ -74,9 +82,14 @@ class Capture:
     def echo(self, text: str) -> None:
         """Pass a printed text on."""
         if self._echo is not None:
-            self._echo(text)
+            with suppress(OSError, ValueError):  # a reader that has gone away, a stream that cannot write this text
+                self._echo(text)
 
     def __enter__(self) -> Self:
+        with self._lock:
+            self._users += 1
+            if self._users > 1:  # another run of this process has it on
+                return self
         logging.getLogger().addHandler(self._handler)
         for name in ("stdout", "stderr"):
             original = getattr(sys, name)
@@ -86,6 +99,10 @@ class Capture:
         return self
 
     def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
         logging.getLogger().removeHandler(self._handler)
         for name, original, stream in self._streams:
             if getattr(sys, name) is stream:  # somebody else's replacement is not ours to undo

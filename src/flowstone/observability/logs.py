@@ -17,7 +17,13 @@ from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.serialize import to_json
 
 _WARNINGS = (MaterializationException, RunSuspended, HandlerFailed)
-_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {10: "\\n", 13: "\\r", 9: "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {
+    10: "\\n",
+    13: "\\r",
+    9: "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
 
 log = logging.getLogger("flowstone.events")
 
@@ -29,7 +35,13 @@ def one_line(text: str) -> str:
 
 def log_event(happened: Event) -> None:
     """Render an event as one log record of logger ``flowstone.events``: an observer."""
-    level = logging.ERROR if isinstance(happened, ErrorRecorded) else logging.WARNING if isinstance(happened, _WARNINGS) else logging.INFO
+    level = (
+        logging.ERROR
+        if isinstance(happened, ErrorRecorded)
+        else logging.WARNING
+        if isinstance(happened, _WARNINGS)
+        else logging.INFO
+    )
     if log.isEnabledFor(level):
         fields = {name: value for name, value in attributes_of(happened).items() if value != ""}
         log.log(level, "%s", sentence(happened, fields), extra={"flowstone": {"event": happened.name, **fields}})
@@ -48,11 +60,19 @@ class JsonFormatter(logging.Formatter):
         """Return the record as one line of JSON."""
         line: dict[str, Any] = {
             "ts": as_datetime(int(record.created * 1e9)).isoformat().replace("+00:00", "Z"),
-            "level": record.levelname.lower(), "logger": record.name, "msg": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "msg": record.getMessage(),
         }
         scope = current.get()
         if scope is not None:
-            line |= {"run_id": scope.run_id, "asset": scope.asset, "partition": scope.partition, "attempt": scope.attempt, "trace_id": scope.trace_id}
+            line |= {
+                "run_id": scope.run_id,
+                "asset": scope.asset,
+                "partition": scope.partition,
+                "attempt": scope.attempt,
+                "trace_id": scope.trace_id,
+            }
         line |= getattr(record, "flowstone", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

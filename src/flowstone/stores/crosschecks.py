@@ -8,7 +8,8 @@ from flowstone.stores.tables import attempt
 
 _CHECKS = {
     "every attempt has its start event": """
-        WITH a AS (SELECT m.run_id AS run_id, count(*) AS n FROM attempt t JOIN materialization m ON m.id = t.materialization GROUP BY m.run_id),
+        WITH a AS (SELECT m.run_id AS run_id, count(*) AS n FROM attempt t JOIN materialization m ON m.id = t.materialization
+                   GROUP BY m.run_id),
              e AS (SELECT run_id, count(*) AS n FROM event WHERE name = 'flowstone.materialization.start' GROUP BY run_id)
         SELECT 'run ' || a.run_id FROM a LEFT JOIN e ON e.run_id = a.run_id WHERE a.n <> coalesce(e.n, 0)""",
     "every settled attempt has one ending event": """

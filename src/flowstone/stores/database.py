@@ -146,10 +146,14 @@ class Database:
         self.inside = threading.local()
         if not create and not self.backend.exists():
             raise NotFoundError(f"there is no database yet at {self.backend.describe}", hint="flowstone run creates it")
-        with self._speaking():
-            if create:
-                self._create()
-            self._check_schema()
+        try:
+            with self._speaking():
+                if create:
+                    self._create()
+                self._check_schema()
+        except BaseException:
+            self.close()
+            raise
 
     def prepare(self, builder: Builder) -> Prepared:
         """Return *builder*'s statement, compiled once."""
@@ -165,6 +169,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for queries that sees one consistent state."""
+        if getattr(self.inside, "value", False):
+            raise DatabaseError("a transaction is open in this thread: questions do not see it", hint="ask before it begins")
         with self._speaking(), self.backend.reading() as connection:
             yield connection
 
@@ -203,7 +209,9 @@ class Database:
         if version == SCHEMA_VERSION:
             return
         if version is None:
-            raise SchemaError(f"{self.backend.describe} has none of FlowStone's tables", hint="point database.url at another file")
+            raise SchemaError(
+                f"{self.backend.describe} has none of FlowStone's tables", hint="point database.url at another file"
+            )
         newer = version > SCHEMA_VERSION
         raise SchemaError(
             f"{self.backend.describe} has schema {version}, this FlowStone has {SCHEMA_VERSION}",

@@ -88,7 +88,9 @@ def connect(url: str) -> SqliteBackend:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise SettingsError(f"database.url {url!r} is no database URL", hint="for example sqlite:///.flowstone/flowstone.db") from error
+        raise SettingsError(
+            f"database.url {url!r} is no database URL", hint="for example sqlite:///.flowstone/flowstone.db"
+        ) from error
     if parsed.get_backend_name() != "sqlite":
         raise SettingsError(f"database.url names {parsed.get_backend_name()!r}; this version stores its facts in sqlite only")
     return SqliteBackend(parsed.database or "")

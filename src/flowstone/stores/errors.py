@@ -16,7 +16,12 @@ _insert = Inserting(error)
 
 
 def _cure() -> Update:
-    key = (error.c.run_id == bindparam("r"), error.c.asset == bindparam("a"), error.c.partition == bindparam("k"), error.c.cured == 0)
+    key = (
+        error.c.run_id == bindparam("r"),
+        error.c.asset == bindparam("a"),
+        error.c.partition == bindparam("k"),
+        error.c.cured == 0,
+    )
     return update(error).where(*key).values(cured=bindparam("by"))
 
 
@@ -31,7 +36,12 @@ def cure(tx: Transaction, run_id: str, asset: str, partition: str, attempt: int)
 
 
 def read(
-    connection: Connection, project: str, *, run_id: str | None = None, asset: str | None = None, partition: str | None = None,
+    connection: Connection,
+    project: str,
+    *,
+    run_id: str | None = None,
+    asset: str | None = None,
+    partition: str | None = None,
     limit: int = 50,
 ) -> list[ErrorRecord]:
     """The newest errors first."""

@@ -21,8 +21,14 @@ def add(tx: Transaction, project: str, at: int, name: str, run_id: str | None, p
 
 
 def read(
-    connection: Connection, project: str, *, after: int = 0, limit: int = 1000, run_id: str | None = None,
-    names: tuple[str, ...] = (), asset: str | None = None,
+    connection: Connection,
+    project: str,
+    *,
+    after: int = 0,
+    limit: int = 1000,
+    run_id: str | None = None,
+    names: tuple[str, ...] = (),
+    asset: str | None = None,
 ) -> list[EventRecord]:
     """At most *limit* events after the cursor, in order; *names* may end in ``*``."""
     query = select(event).where(event.c.project == project, event.c.id > after)

@@ -25,7 +25,9 @@ def walk(connection: Connection, start: str, *, down: bool = False, depth: int |
         level += 1
         ahead: list[str] = []
         for i in range(0, len(frontier), 500):
-            for row in connection.execute(select(lineage).where(here.in_(frontier[i : i + 500])).order_by(lineage.c.parameter)).mappings():
+            for row in connection.execute(
+                select(lineage).where(here.in_(frontier[i : i + 500])).order_by(lineage.c.parameter)
+            ).mappings():
                 edge = EdgeRecord.of(row)
                 found[(edge.downstream, edge.parameter, edge.upstream)] = edge
                 if row[there.name] not in seen:
@@ -39,6 +41,8 @@ def edges_into(connection: Connection, ids: list[str]) -> list[EdgeRecord]:
     """The edges into each of the outputs *ids*."""
     found: list[EdgeRecord] = []
     for i in range(0, len(ids), 500):
-        query = select(lineage).where(lineage.c.downstream.in_(ids[i : i + 500])).order_by(lineage.c.downstream, lineage.c.parameter)
+        query = (
+            select(lineage).where(lineage.c.downstream.in_(ids[i : i + 500])).order_by(lineage.c.downstream, lineage.c.parameter)
+        )
         found += [EdgeRecord.of(row) for row in connection.execute(query).mappings()]
     return found

@@ -25,7 +25,9 @@ class ProcessLocks:
             self._held = FileLock(self._folder / f"{process}.lock", thread_local=False)
             self._held.acquire(timeout=0)
         except OSError as error:
-            raise DatabaseError(f"cannot write to {self._folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME") from error
+            raise DatabaseError(
+                f"cannot write to {self._folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
+            ) from error
 
     def release(self) -> None:
         """Let go of this process's lock and remove its file."""

@@ -28,8 +28,12 @@ def _settle() -> Update:
         update(materialization)
         .where(materialization.c.id == bindparam("row"), materialization.c.status == "running")
         .values(
-            status=bindparam("new"), reason=bindparam("why"), message=bindparam("text"), output=bindparam("made"),
-            not_before=bindparam("until"), later=materialization.c.later + bindparam("postponed"),
+            status=bindparam("new"),
+            reason=bindparam("why"),
+            message=bindparam("text"),
+            output=bindparam("made"),
+            not_before=bindparam("until"),
+            later=materialization.c.later + bindparam("postponed"),
         )
     )
 
@@ -44,9 +48,16 @@ def _settle_attempt() -> Update:
 
 def _conclude() -> Update:
     place = (
-        materialization.c.run_id == bindparam("r"), materialization.c.asset == bindparam("a"), materialization.c.partition == bindparam("k"),
+        materialization.c.run_id == bindparam("r"),
+        materialization.c.asset == bindparam("a"),
+        materialization.c.partition == bindparam("k"),
     )
-    changes = {"status": bindparam("new"), "reason": bindparam("why"), "message": bindparam("text"), "output": bindparam("made")}
+    changes: dict[str, Any] = {
+        "status": bindparam("new"),
+        "reason": bindparam("why"),
+        "message": bindparam("text"),
+        "output": bindparam("made"),
+    }
     return update(materialization).where(*place, materialization.c.status == "retrying").values(**changes, not_before=None)
 
 
@@ -68,22 +79,41 @@ def begin_attempt(tx: Transaction, row: int, number: int, process: str, at: int)
     return int(cursor.lastrowid)
 
 
-def settle_attempt(tx: Transaction, row: int, process: str, status: str, at: int, duration_ns: int | None, error: str = "") -> bool:
+def settle_attempt(
+    tx: Transaction, row: int, process: str, status: str, at: int, duration_ns: int | None, error: str = ""
+) -> bool:
     """End a running attempt of *process*; return ``False`` when it is not running or not its own."""
     values = {"row": row, "holder": process, "new": status, "end": at, "took": duration_ns, "failure": error}
     return bool(tx.execute(_settle_attempt, values).rowcount == 1)
 
 
 def settle(
-    tx: Transaction, row: int, status: str, *, reason: str = "", message: str = "", output: str = "",
-    not_before: int | None = None, postponed: bool = False,
+    tx: Transaction,
+    row: int,
+    status: str,
+    *,
+    reason: str = "",
+    message: str = "",
+    output: str = "",
+    not_before: int | None = None,
+    postponed: bool = False,
 ) -> bool:
     """Move a running materialization on; *postponed* counts a try that spent no attempt."""
     values = {"row": row, "new": status, "why": reason, "text": message, "made": output, "until": not_before}
     return bool(tx.execute(_settle, {**values, "postponed": int(postponed)}).rowcount == 1)
 
 
-def conclude(tx: Transaction, run_id: str, asset: str, partition: str, status: str, *, reason: str = "", message: str = "", output: str = "") -> bool:
+def conclude(
+    tx: Transaction,
+    run_id: str,
+    asset: str,
+    partition: str,
+    status: str,
+    *,
+    reason: str = "",
+    message: str = "",
+    output: str = "",
+) -> bool:
     """End a materialization without an attempt, reused or skipped: a new one, or one that was to be tried again."""
     row = _row(run_id, asset, partition, status, reason=reason, message=message, output=output)
     if tx.execute(_insert, row).rowcount == 1:
@@ -104,9 +134,9 @@ def of_run(connection: Connection, run_id: str) -> list[MaterializationRecord]:
 
 
 def _attempts() -> Select[Any]:
-    return select(
-        attempt, materialization.c.asset, materialization.c.partition, materialization.c.run_id
-    ).join(materialization, attempt.c.materialization == materialization.c.id)
+    return select(attempt, materialization.c.asset, materialization.c.partition, materialization.c.run_id).join(
+        materialization, attempt.c.materialization == materialization.c.id
+    )
 
 
 def attempts_of_run(connection: Connection, run_id: str) -> list[AttemptRecord]:
@@ -149,8 +179,10 @@ def newest_of(connection: Connection, project: str, asset: str, partition: str |
 def newest_by_asset(connection: Connection, project: str) -> dict[tuple[str, str], MaterializationRecord]:
     """The newest materialization of every asset x partition."""
     newest = (
-        select(func.max(materialization.c.id)).join(run, run.c.id == materialization.c.run_id)
-        .where(run.c.project == project).group_by(materialization.c.asset, materialization.c.partition)
+        select(func.max(materialization.c.id))
+        .join(run, run.c.id == materialization.c.run_id)
+        .where(run.c.project == project)
+        .group_by(materialization.c.asset, materialization.c.partition)
     )
     rows = connection.execute(select(materialization).where(materialization.c.id.in_(newest))).mappings()
     return {(row["asset"], row["partition"]): MaterializationRecord.of(row) for row in rows}

@@ -18,15 +18,21 @@ _CHUNK = 500  # bound parameters of one IN list, under every database's limit
 
 def _insert() -> Insert:
     values: dict[str, Any] = {column.name: bindparam(column.name) for column in output.columns}
-    key = (output.c.project == bindparam("project"), output.c.asset == bindparam("asset"), output.c.partition == bindparam("partition"))
+    key = (
+        output.c.project == bindparam("project"),
+        output.c.asset == bindparam("asset"),
+        output.c.partition == bindparam("partition"),
+    )
     values["version"] = select(func.coalesce(func.max(output.c.version), 0) + 1).where(*key).scalar_subquery()
     return insert(output).values(values)
 
 
 def _forget() -> Delete:
     key = and_(
-        current_output.c.project == bindparam("p"), current_output.c.asset == bindparam("a"),
-        current_output.c.partition == bindparam("k"), current_output.c.output == bindparam("o"),
+        current_output.c.project == bindparam("p"),
+        current_output.c.asset == bindparam("a"),
+        current_output.c.partition == bindparam("k"),
+        current_output.c.output == bindparam("o"),
     )
     return delete(current_output).where(key)
 
@@ -87,7 +93,9 @@ def partitions_of(connection: Connection, project: str, asset: str) -> list[str]
 
 def of_run(connection: Connection, project: str, run_id: str) -> list[OutputRecord]:
     """The outputs a run made, in order."""
-    rows = connection.execute(select(*_columns).where(output.c.project == project, output.c.run_id == run_id).order_by(output.c.created_at))
+    rows = connection.execute(
+        select(*_columns).where(output.c.project == project, output.c.run_id == run_id).order_by(output.c.created_at)
+    )
     return [_record(row) for row in rows]
 
 
@@ -110,5 +118,7 @@ def one(connection: Connection, project: str, id: str) -> OutputRecord:
     key = (output.c.project == project, output.c.id.startswith(id, autoescape=True))
     rows = list(connection.execute(select(*_columns).where(*key).limit(2)))
     if len(rows) != 1:
-        raise NotFoundError(f"there is {'more than one' if rows else 'no'} output {id!r}", hint="flowstone show RUN lists a run's outputs")
+        raise NotFoundError(
+            f"there is {'more than one' if rows else 'no'} output {id!r}", hint="flowstone show RUN lists a run's outputs"
+        )
     return _record(rows[0])

@@ -30,11 +30,25 @@ def insert(tx: Transaction, values: dict[str, Any]) -> None:
 
 
 def move(
-    tx: Transaction, run_id: str, expected: str, new: str, *, held: str = "", process: str = "",
-    outcome: dict[str, Any] | None = None, ended_at: int | None = None,
+    tx: Transaction,
+    run_id: str,
+    expected: str,
+    new: str,
+    *,
+    held: str = "",
+    process: str = "",
+    outcome: dict[str, Any] | None = None,
+    ended_at: int | None = None,
 ) -> bool:
     """Move the run from *expected*, *held* by a process or by nobody, to *new* and *process*; return whether this caller won."""
-    values = {"expected": expected, "held": held, "new": new, "holder": process, "result": to_json(outcome or {}), "end": ended_at}
+    values = {
+        "expected": expected,
+        "held": held,
+        "new": new,
+        "holder": process,
+        "result": to_json(outcome or {}),
+        "end": ended_at,
+    }
     return bool(tx.execute(_move, {"run_id": run_id, **values}).rowcount == 1)
 
 
@@ -65,7 +79,9 @@ def find(connection: Connection, project: str, run_id: str) -> RunRecord:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
-        raise NotFoundError(f"run {run_id!r} is ambiguous: {', '.join(record.id for record in found[:5])}", hint="give more of the id")
+        raise NotFoundError(
+            f"run {run_id!r} is ambiguous: {', '.join(record.id for record in found[:5])}", hint="give more of the id"
+        )
     raise NotFoundError(f"there is no run {run_id!r} in project {project!r}", hint="flowstone runs lists them")
 
 
@@ -83,4 +99,4 @@ def held_by(connection: Connection, process: str) -> list[RunRecord]:
 def counts(connection: Connection, project: str) -> dict[str, int]:
     """How many runs have which status."""
     rows = connection.execute(select(run.c.status, func.count()).where(run.c.project == project).group_by(run.c.status))
-    return {status: count for status, count in rows}
+    return {row[0]: row[1] for row in rows}

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql import ClauseElement
 
 Builder = Callable[[], ClauseElement]
-"""A function that returns a Core statement; the function itself is the cache key, so give one that lives as long as its module."""
+"""A function that returns a Core statement; it is the cache key itself, so give one that lives as long as its module."""
 
 
 class Prepared:

@@ -21,7 +21,8 @@ def _text(name: str) -> Column[str]:
 
 
 process = Table(
-    "process", metadata,
+    "process",
+    metadata,
     Column("id", Text, primary_key=True),
     _text("host"),
     Column("pid", Integer, nullable=False),
@@ -31,7 +32,8 @@ process = Table(
 )
 
 pipeline = Table(
-    "pipeline", metadata,
+    "pipeline",
+    metadata,
     Column("id", _RowId, primary_key=True),
     Column("project", Text, nullable=False),
     Column("name", Text, nullable=False),
@@ -43,7 +45,8 @@ pipeline = Table(
 )
 
 run = Table(
-    "run", metadata,
+    "run",
+    metadata,
     Column("id", Text, primary_key=True),
     Column("project", Text, nullable=False),
     Column("pipeline", Text, nullable=False),
@@ -64,7 +67,8 @@ Index("run_by_time", run.c.project, run.c.requested_at)
 Index("run_by_status", run.c.project, run.c.status)
 
 materialization = Table(
-    "materialization", metadata,
+    "materialization",
+    metadata,
     Column("id", _RowId, primary_key=True),
     Column("run_id", Text, ForeignKey("run.id"), nullable=False),
     Column("asset", Text, nullable=False),
@@ -81,7 +85,8 @@ materialization = Table(
 Index("materialization_by_asset", materialization.c.asset, materialization.c.partition)
 
 attempt = Table(
-    "attempt", metadata,
+    "attempt",
+    metadata,
     Column("id", _RowId, primary_key=True),
     Column("materialization", _RowId, ForeignKey("materialization.id"), nullable=False),
     Column("number", Integer, nullable=False),
@@ -93,10 +98,16 @@ attempt = Table(
     _text("error"),
     UniqueConstraint("materialization", "number"),
 )
-Index("attempt_by_status", attempt.c.status, sqlite_where=attempt.c.status == "running", postgresql_where=attempt.c.status == "running")
+Index(
+    "attempt_by_status",
+    attempt.c.status,
+    sqlite_where=attempt.c.status == "running",
+    postgresql_where=attempt.c.status == "running",
+)
 
 output = Table(
-    "output", metadata,
+    "output",
+    metadata,
     Column("id", Text, primary_key=True),
     Column("project", Text, nullable=False),
     Column("asset", Text, nullable=False),
@@ -121,7 +132,8 @@ output = Table(
 )
 
 current_output = Table(
-    "current_output", metadata,
+    "current_output",
+    metadata,
     Column("project", Text, primary_key=True),
     Column("asset", Text, primary_key=True),
     Column("partition", Text, primary_key=True),
@@ -130,7 +142,8 @@ current_output = Table(
 )
 
 lineage = Table(
-    "lineage", metadata,
+    "lineage",
+    metadata,
     Column("downstream", Text, ForeignKey("output.id"), primary_key=True),
     Column("parameter", Text, primary_key=True),
     Column("upstream", Text, ForeignKey("output.id"), primary_key=True),
@@ -139,7 +152,8 @@ lineage = Table(
 Index("lineage_by_upstream", lineage.c.upstream)
 
 event = Table(
-    "event", metadata,
+    "event",
+    metadata,
     Column("id", _RowId, primary_key=True),
     Column("project", Text, nullable=False),
     _time("at", nullable=False),
@@ -151,7 +165,8 @@ event = Table(
 Index("event_by_run", event.c.run_id, event.c.id)
 
 error = Table(
-    "error", metadata,
+    "error",
+    metadata,
     Column("id", Text, primary_key=True),
     Column("project", Text, nullable=False),
     Column("run_id", Text, nullable=False),
@@ -171,7 +186,8 @@ Index("error_by_run", error.c.run_id)
 Index("error_by_fingerprint", error.c.project, error.c.fingerprint, error.c.at)
 
 log = Table(
-    "log", metadata,
+    "log",
+    metadata,
     Column("id", _RowId, primary_key=True),
     Column("run_id", Text, nullable=False),
     Column("asset", Text, nullable=False),

@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from flowstone.assets import Asset, Daily, Pipeline, Retry, asset, latest_before, source
+from flowstone.assets import Asset, Daily, Pipeline, Retry, asset, definition_digest, latest_before, source
 from flowstone.assets.signature import NO_DEFAULT
 from flowstone.foundation.errors import ValidationError
 
@@ -141,9 +141,34 @@ def test_text_annotations_are_resolved_late():
 
     assert typed.annotation_of(typed.parameters[0]) == local
     assert typed.return_annotation() == list[int]
-    with pytest.raises(ValidationError, match=r"'nowhere\.Frame' of parameter 'b'") as caught:
+    with pytest.raises(ValidationError, match=r"'nowhere\.Frame' of 'b'") as caught:
         typed.annotation_of(typed.parameters[1])
     assert "TYPE_CHECKING" in (caught.value.hint or "")
+
+
+def test_annotations_of_enclosing_functions_come_first():
+    """A name of the function around hides the same name of the module and of Python."""
+    Daily = list = dict[str, int]  # noqa: A001, N806 - hides both on purpose
+
+    @asset
+    def typed(a: "Daily", b: "list"):
+        return a, b, Daily, list
+
+    assert [typed.annotation_of(p) for p in typed.parameters] == [dict[str, int], dict[str, int]]
+
+
+def test_no_parameter_name_disturbs_the_digest():
+    """Parameters may be called what the asset keeps for itself: their annotations and the digest stay apart."""
+
+    @asset
+    def typed(digest: "str", code: "int") -> "bytes":
+        return b"%r%r" % (digest, code)
+
+    before = definition_digest(asset(name="typed")(typed.function))
+    assert [typed.annotation_of(p) for p in typed.parameters] == [str, int]
+    assert definition_digest(typed) == before
+    assert [typed.annotation_of(p) for p in typed.parameters] == [str, int]
+    assert typed.return_annotation() is bytes
 
 
 def test_observed_sources_have_no_body():

@@ -22,7 +22,9 @@ def upgrade(url: str) -> tuple[str | None, str]:
     """
     before = version(url)
     if before is not None and before > SCHEMA_VERSION:
-        raise SchemaError(f"the database has schema {before}, this FlowStone has {SCHEMA_VERSION}", hint="install a newer FlowStone")
+        raise SchemaError(
+            f"the database has schema {before}, this FlowStone has {SCHEMA_VERSION}", hint="install a newer FlowStone"
+        )
     if before != SCHEMA_VERSION:
         config = importlib.import_module("alembic.config").Config()
         config.set_main_option("script_location", str(Path(__file__).parent))
