@@ -25,6 +25,8 @@ def shape(node: object) -> str:
             continue
         if name == "body" and isinstance(node, _DEFINITIONS) and _is_docstring(value[0]):
             value = value[1:]
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends a nested format with an empty text
+            value = [part for part in value if not isinstance(part, ast.Constant) or part.value != ""]
         fields.append(f"{name}={shape(value)}")
     return f"{type(node).__name__}({','.join(fields)})"
 

@@ -51,7 +51,7 @@ def say_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value, enc_hook=_plain).decode())
 
 
-def as_json(record: msgspec.Struct | Mapping[str, Any]) -> dict[str, Any]:
+def plain_of(record: msgspec.Struct | Mapping[str, Any]) -> dict[str, Any]:
     """A record as plain values: instants as ISO 8601 in UTC, the partition as people read it and, beside it, its encoded key."""
     fields = record if isinstance(record, Mapping) else msgspec.structs.asdict(record)
     plain: dict[str, Any] = {}

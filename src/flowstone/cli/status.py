@@ -9,8 +9,9 @@ import click
 
 from flowstone.app.conditions import Condition
 from flowstone.cli.grammar import json_option, partition_option
-from flowstone.cli.lines import as_json, iso, option_of, say, say_json, say_rows, shown
+from flowstone.cli.lines import iso, option_of, plain_of, say, say_json, say_rows, shown
 from flowstone.cli.session import open_for_reading
+from flowstone.cli.words import counted
 from flowstone.foundation.errors import NotFoundError, PartitionError, did_you_mean
 
 LISTED = 20
@@ -32,7 +33,9 @@ def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, 
         say("No assets yet: nothing has been run in this project. Next: flowstone run")
         return
     listed = conditions if targets or partition else _newest(conditions)
-    say_rows([_row(condition, conditions) for condition in listed])
+    others = Counter(condition.asset for condition in conditions)
+    say_rows(_row(condition, 0 if targets or partition else others[condition.asset] - 1) for condition in listed)
+    say()
     counts = Counter(condition.state for condition in listed)
     say(
         f"\n{', '.join(f'{count:,} {state}' for state, count in counts.items())}, compared with the code as it was last run.".lstrip(
@@ -68,10 +71,10 @@ def _newest(conditions: list[Condition]) -> list[Condition]:
     return list({condition.asset: condition for condition in reversed(conditions)}.values())[::-1]
 
 
-def _row(condition: Condition, conditions: list[Condition]) -> tuple[str, ...]:
+def _row(condition: Condition, others: int) -> tuple[str, ...]:
     text = "; ".join(condition.because) or (condition.output.summary if condition.output else "never computed")
-    others = [other for other in conditions if other.asset == condition.asset and other is not condition]
-    return condition.asset, shown(condition.partition), condition.state, text
+    more = counted(others, "earlier partition") if others else ""
+    return condition.asset, shown(condition.partition), condition.state, " · ".join(part for part in (text, more) if part)
 
 
 def _plain(condition: Condition) -> dict[str, Any]:
@@ -84,4 +87,4 @@ def _plain(condition: Condition) -> dict[str, Any]:
         }  # fmt: skip
     newest = {"run_id": last.run_id, "status": last.status, "reason": last.reason, "message": last.message} if last else None
     where = {"asset": condition.asset, "partition": condition.partition}
-    return {**as_json(where), "state": condition.state, "because": list(condition.because), "output": made, "last": newest}
+    return {**plain_of(where), "state": condition.state, "because": list(condition.because), "output": made, "last": newest}

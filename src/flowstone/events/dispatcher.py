@@ -47,6 +47,8 @@ class Dispatcher:
         patterns = tuple(_pattern(item) for item in ([events] if isinstance(events, (str, type)) else events))
         if not patterns:
             raise HandlerError(f"handler {id!r}: no events given", hint="name them, or use '*' for all")
+        if capacity < 1:
+            raise HandlerError(f"handler {id!r}: capacity {capacity!r} is less than 1 event")
         if not callable(handler):
             raise HandlerError(f"handler {id!r}: {handler!r} is not callable")
         with self._lock:
@@ -89,6 +91,8 @@ class Dispatcher:
 
     def build(self, cls: type[Event], fields: dict[str, Any]) -> Event:
         """Return the event: stamped with the time, its texts redacted. Raises :class:`EventError` for wrong fields."""
+        if not cls.__dict__.get("name"):  # a subclass of a declared event is not declared: its texts are unknown
+            raise EventError(f"{cls.__name__} is not declared", hint="decorate it with @event('your.name')")
         for field in cls.texts:
             if text := fields.get(field):
                 fields[field] = self.redactor.value(text, field)
@@ -97,8 +101,6 @@ class Dispatcher:
         try:
             return cls(**fields)
         except TypeError as error:
-            if not cls.name:
-                raise EventError(f"{cls.__name__} is not declared", hint="decorate it with @event('your.name')") from error
             raise EventError(f"event {cls.name!r}: {error}", hint=f"its fields: {', '.join(cls.fields)}") from error
 
     def span(self, kind: SpanKind, /, **fields: Any) -> Span:

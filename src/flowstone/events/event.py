@@ -53,6 +53,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 E = TypeVar("E", bound=type[Event])
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _BASE = frozenset({"at", "trace_id"})
+_OF_THE_CLASS = frozenset({"name", "recorded", "fields", "texts"})
 
 
 def event(name: str, *, recorded: bool = True) -> Callable[[E], E]:
@@ -69,6 +70,9 @@ def event(name: str, *, recorded: bool = True) -> Callable[[E], E]:
             raise EventError(f"event {name!r}: {cls!r} is not a subclass of Event")
         if not cls.__doc__ or cls.__doc__ == Event.__doc__:
             raise EventError(f"event {name!r}: {cls.__name__} has no docstring", hint="its first line is its documentation")
+        taken = _OF_THE_CLASS & set(cls.__struct_fields__)
+        if taken:
+            raise EventError(f"event {name!r}: a field cannot be called {', '.join(sorted(taken))}", hint="rename it")
         roles = {field: _role(name, field, hint) for field, hint in _hints(cls).items() if field not in _BASE}
         cls.name = name
         cls.recorded = recorded

@@ -146,12 +146,13 @@ class QueuedHandler(Handler):
             if self._closed:
                 self.dropped += 1
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=f"flowstone-handler-{self.id}", daemon=True)
-                self._thread.start()
             try:
+                if self._thread is None:
+                    thread = threading.Thread(target=self._work, name=f"flowstone-handler-{self.id}", daemon=True)
+                    thread.start()
+                    self._thread = thread
                 self._queue.put_nowait(happened)
-            except queue.Full:
+            except (queue.Full, RuntimeError):  # no thread can be started while the interpreter shuts down
                 self.dropped += 1
 
     def close(self) -> None:
@@ -174,5 +175,5 @@ class QueuedHandler(Handler):
                 return
 
     def _work(self) -> None:
-        while (happened := self._queue.get()) is not None:
+        while not (self._closed and self._queue.empty()) and (happened := self._queue.get()) is not None:
             self._call(happened)

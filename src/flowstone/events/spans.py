@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, get_type_hints
 
 import msgspec
 
@@ -48,7 +48,12 @@ class Span:
         self._started = 0
 
     def set(self, **fields: Any) -> None:
-        """Give fields of the stop event; the exception event does not take them."""
+        """Give fields of the stop event; the exception event does not take them. Raises :class:`EventError` for others."""
+        for name in fields:
+            if name not in self._kind.stop.fields:
+                raise EventError(
+                    f"span {self._kind.name!r} has no field {name!r}", hint=f"its fields: {', '.join(self._kind.stop.fields)}"
+                )
         self._more.update(fields)
 
     def __enter__(self) -> Self:
@@ -88,9 +93,13 @@ def span(name: str, *, recorded: bool = True) -> Callable[[type[Event]], SpanKin
     def declare(cls: type[Event]) -> SpanKind:
         if not cls.__doc__:
             raise EventError(f"span {name!r}: {cls.__name__} has no docstring", hint="its first line is its documentation")
+        hints = get_type_hints(cls, include_extras=True)
         own = [f for f in msgspec.structs.fields(cls) if f.name not in ("at", "trace_id")]
-        shared = [(f.name, cls.__annotations__[f.name]) for f in own if f.required]
-        late = [(f.name, cls.__annotations__[f.name], f.default) for f in own if not f.required]
+        taken = {f.name for f in own} & {"duration_ns", "type", "message"}
+        if taken:
+            raise EventError(f"span {name!r}: a field cannot be called {', '.join(sorted(taken))}", hint="rename it")
+        shared = [(f.name, hints[f.name]) for f in own if f.required]
+        late = [(f.name, hints[f.name], f.default) for f in own if not f.required]
         parts: dict[str, list[Any]] = {
             "start": shared,
             "stop": [*shared, *late, ("duration_ns", Nanoseconds)],

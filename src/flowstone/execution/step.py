@@ -95,7 +95,7 @@ class Steps:
         now = services.database.now()
         attempt = materializations.begin_attempt(tx, row, number, services.process, now)
         tx.emit(MaterializationStart, at=now, attempt=number, because=because, **self._where(step))
-        return Claim(step, asset, row, attempt, number, services.ids.new("out"), facts, inputs)
+        return Claim(step, asset, row, attempt, number, services.ids.numbered("out", row, number), facts, inputs)
 
     def claimed(self, claim: Claim) -> None:
         """Note a committed claim."""

@@ -20,6 +20,13 @@ class Ids:
         number = int.from_bytes(self._random(8), "big")
         return kind + "_" + "".join([ALPHABET[(number >> shift) & 31] for shift in range(0, 60, 5)])
 
+    @staticmethod
+    def numbered(kind: str, number: int, part: int) -> str:
+        """Return the identifier ``<kind>_<8 characters>_<part>`` of a numbered row: later rows sort later, so indexes grow at
+        their end instead of everywhere."""
+        digits = "".join([ALPHABET[(number >> shift) & 31] for shift in range(35, -1, -5)])
+        return f"{kind}_{digits}_{part}"
+
     def trace_id(self) -> str:
         """Return a new W3C trace id: 32 lower-case hexadecimal digits, not all zero."""
         return self._random(16).hex().replace("0" * 32, "1" * 32)

@@ -8,15 +8,17 @@ from typing import Any
 
 MASK = "[redacted]"
 LIMIT = 16_384  # characters kept of one text
+NEAR = 4_096  # characters on each side of a cut that are searched for a secret it would halve
 
-_NAMES = r"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|authorization|cookie"
+_NAMES = r"pass(?:word|wd|phrase|code|key|(?![a-z]))|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|authorization|cookie"
 _DEFAULT = re.compile(
     "|".join(
         (
             # name = value, "name": "value", Authorization: Bearer value
-            rf"(?i:([\"']?\b[\w-]*(?:{_NAMES})[\w-]*[\"']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?(?:\"[^\"]*\"|'[^']*'|[^\s,;&\"']+))",
+            rf"(?i:((?:{_NAMES})[\w-]{{0,64}}\\*[\"']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?"
+            r"(?:[\\\[({]*(?:\"[^\"]*\"|'[^']*')|[^\s,;&\"']+))",
             r"(?i:(\b(?:bearer|basic)\s+)[a-z0-9+/_.~=-]{8,})",
-            r"([a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)",  # scheme://user:password@
+            r"([a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s:/@]*:)[^\s/@]+(?=@)",  # scheme://user:password@
             r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
             r"\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}\b",
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
@@ -36,21 +38,21 @@ class Redactor:
 
     def __init__(self, patterns: Iterable[str] = (), values: Iterable[str] = ()) -> None:
         self._own = [re.compile(p) for p in patterns]
-        self._values: set[str] = set()
+        self._values: tuple[str, ...] = ()
         for value in values:
             self.add_value(value)
 
     def add_value(self, value: str) -> None:
         """Mask *value* wherever it occurs from now on; values under 4 characters would mask half the language and are left."""
-        if len(value) >= 4:
-            self._values.add(value)
+        if len(value) >= 4 and value not in self._values:
+            self._values = tuple(sorted((*self._values, value), key=len, reverse=True))  # one may be part of another
 
     def text(self, text: str, limit: int = LIMIT) -> str:
         """Return *text* without secrets, cut to *limit* characters; half surrogate pairs, which no store holds, are escaped."""
         if not text.isascii():
             text = text.encode("utf-8", "backslashreplace").decode()
         if len(text) > limit:
-            text = text[:limit] + f"... [{len(text) - limit} more characters]"
+            text = text[: self._end(text, limit)] + f"... [{len(text) - limit} more characters]"
         for value in self._values:
             if value in text:
                 text = text.replace(value, MASK)
@@ -60,9 +62,15 @@ class Redactor:
             text = _DEFAULT.sub(_mask, text)
         return text
 
+    def _end(self, text: str, limit: int) -> int:
+        """Where to cut: at *limit*, or before the secret it would halve, which no pattern would know again."""
+        patterns = [*(re.compile(re.escape(value)) for value in self._values), *self._own, _DEFAULT]
+        found = (match.span() for p in patterns for match in p.finditer(text, max(0, limit - NEAR), limit + NEAR))
+        return min([limit, *(start for start, end in found if start < limit < end)])
+
     def value(self, value: Any, name: str = "") -> Any:
         """Return *value* with every text in it redacted; the value under a secret-sounding *name* is masked whole."""
-        if name and value is not None and not isinstance(value, (dict, list, tuple)) and _SECRET_NAME.search(name):
+        if name and value is not None and _SECRET_NAME.search(name):
             return MASK
         if isinstance(value, str):
             return self.text(value)

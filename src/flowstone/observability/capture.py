@@ -60,9 +60,7 @@ class Capture:
                     "flowstone",
                     f"more than {self._limit} lines: the rest of this attempt's lines are dropped",
                 )
-            if len(message) > MAX_LINE:
-                message = message[:MAX_LINE] + f"... [{len(message) - MAX_LINE} more characters]"
-            self._lines.append(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message)))
+            self._lines.append(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message, MAX_LINE)))
 
     def take(self) -> list[Line]:
         """Return the lines collected since the last call."""

@@ -10,6 +10,7 @@ from flowstone.stores.database import Transaction
 from flowstone.stores.records import AttemptRecord, MaterializationRecord
 from flowstone.stores.statements import Inserting, inserting_once
 from flowstone.stores.tables import attempt, materialization, run
+from flowstone.stores.tables import process as processes
 
 _insert = inserting_once(materialization, "id")
 _insert_attempt = Inserting(attempt, "id")
@@ -149,7 +150,8 @@ def running_attempts(connection: Connection, process: str | None = None) -> list
     """The attempts without an ending, of one process or of all."""
     query = _attempts().where(attempt.c.status == "running")
     if process is not None:
-        query = query.where(attempt.c.process == process)
+        before = select(processes.c.attempts_before).where(processes.c.id == process).scalar_subquery()
+        query = query.where(attempt.c.id > before, attempt.c.process == process)
     return [AttemptRecord.of(row) for row in connection.execute(query.order_by(attempt.c.id)).mappings()]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Update, bindparam, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, func, select, update
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import ProcessRecord
 from flowstone.stores.statements import Inserting
-from flowstone.stores.tables import process
+from flowstone.stores.tables import attempt, process
 
 _insert = Inserting(process)
 
@@ -16,10 +16,15 @@ def _end() -> Update:
     return update(process).where(process.c.id == bindparam("process_id")).values(ended_at=bindparam("at"))
 
 
+def _newest_attempt() -> Select[tuple[int]]:
+    return select(func.coalesce(func.max(attempt.c.id), 0))
+
+
 def register(tx: Transaction, id: str, host: str, pid: int, at: int) -> None:
     """Add the row of a process that begins."""
+    before = int(tx.execute(_newest_attempt, {}).fetchone()[0])
     values = {"id": id, "host": host, "pid": pid, "started_at": at, "heartbeat_at": at, "ended_at": None}
-    tx.execute(_insert, values)
+    tx.execute(_insert, {**values, "attempts_before": before})
 
 
 def end(tx: Transaction, id: str, at: int) -> None:

@@ -27,6 +27,7 @@ process = Table(
     _text("host"),
     Column("pid", Integer, nullable=False),
     _time("started_at", nullable=False),
+    Column("attempts_before", BigInteger, nullable=False),  # its attempts have greater ids: no index of running ones is needed
     _time("heartbeat_at", nullable=False),
     _time("ended_at"),
 )
@@ -97,12 +98,6 @@ attempt = Table(
     Column("duration_ns", BigInteger),
     _text("error"),
     UniqueConstraint("materialization", "number"),
-)
-Index(
-    "attempt_by_status",
-    attempt.c.status,
-    sqlite_where=attempt.c.status == "running",
-    postgresql_where=attempt.c.status == "running",
 )
 
 output = Table(

@@ -1,5 +1,6 @@
 """The definition digest: what changes it, what does not, and what it cannot see."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import textwrap
 import pytest
 
 from flowstone.assets import Daily, Keys, Static, asset, definition_digest, definition_notes, describe, latest_before, source
+from flowstone.assets.syntax import shape
 
 HEAD = "from flowstone.assets import asset\n"
 BODY = """
@@ -118,6 +120,16 @@ def test_every_kind_of_function_is_found_in_its_source(digest, text):
         return definition_digest(digest(f"from __future__ import annotations\nimport {name} as m\n{text}"))
 
     assert with_module("math") != with_module("cmath")
+
+
+def test_shapes_are_the_same_on_every_python():
+    """A nested format, a type-free function and an empty text have the recorded shape, whichever Python parses them."""
+    text = 'def f(a, b=""):\n    "doc"\n    return f"{a:>{b}}"'
+    assert shape(ast.parse(text).body[0]) == (
+        "FunctionDef(name='f',args=arguments(args=[arg(arg='a'),arg(arg='b')],defaults=[str:'']),"
+        "body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='a'),conversion=-1,"
+        "format_spec=JoinedStr(values=[str:'>',FormattedValue(value=Name(id='b'),conversion=-1)]))]))])"
+    )
 
 
 def test_other_decorators_count(digest):

@@ -129,6 +129,7 @@ def _create_process() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("attempts_before", sa.BigInteger(), nullable=False),
         sa.Column("heartbeat_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
@@ -237,12 +238,4 @@ def _create_attempt() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("materialization", "number"),
-    )
-    op.create_index(
-        "attempt_by_status",
-        "attempt",
-        ["status"],
-        unique=False,
-        sqlite_where=sa.text("status = 'running'"),
-        postgresql_where=sa.text("status = 'running'"),
     )

@@ -1,0 +1,45 @@
+"""``flowstone runs``: what was asked for, when, by whom, and how it ended."""
+
+from __future__ import annotations
+
+import click
+
+from flowstone.cli.grammar import json_option
+from flowstone.cli.lines import WORDS, plain_of, say, say_json, say_rows, when, who
+from flowstone.cli.session import open_for_reading
+from flowstone.cli.words import seconds
+from flowstone.stores.records import RunRecord
+
+STATUSES = ("running", "waiting", "success", "partial", "failed", "cancelled")
+
+
+@click.command()
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs in this state.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, help="At most so many; default: 20.")
+@json_option
+@click.pass_context
+def runs(ctx: click.Context, status: str | None, limit: int, as_json: bool) -> None:
+    """List runs, newest first."""
+    found = open_for_reading(ctx).runs(limit=limit, status=status)
+    if as_json:
+        for run in found:
+            say_json(plain_of(run))
+        return
+    if not found:
+        say(f"No runs{f' with status {status}' if status else ' yet'}. Next: flowstone {'runs' if status else 'run'}")
+        return
+    say_rows((run.id, run.status, when(run.requested_at), took(run), steps(run), who(run.actor, run.identity)) for run in found)
+    say()
+    say(f"One of them: flowstone show {found[0].id}")
+
+
+def took(run: RunRecord) -> str:
+    """How long the run took, from its request to its end."""
+    return seconds(run.ended_at - run.requested_at) if run.ended_at else ""
+
+
+def steps(run: RunRecord) -> str:
+    """How the run's steps ended, or why it waits."""
+    if "reason" in run.outcome:
+        return str(run.outcome["reason"])
+    return ", ".join(f"{count:,} {WORDS.get(name, name)}" for name, count in run.outcome.items() if count)
