@@ -76,5 +76,7 @@ def _options(described: Any) -> str:
     if not isinstance(described, dict):
         return str(described or "")
     parts = [str(described["kind"])] if "kind" in described else []
-    parts += [f"{key} {value if isinstance(value, str | int | float) else to_json(value)}" for key, value in described.items() if key != "kind"]
+    for key, value in described.items():
+        if key != "kind":
+            parts.append(f"{key} {value if isinstance(value, str | int | float) else to_json(value)}")
     return ", ".join(parts)

@@ -5,6 +5,8 @@ Rows are printed from recorded events, after their commit. Words before marks; r
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -31,8 +33,14 @@ from flowstone.execution.result import RunResult
 from flowstone.observability.logs import one_line
 
 WIDTH = 100
+TEXT = 44  # characters of a row's text before its duration
 MANY = 40  # steps; above, only what is not plainly done gets a row
 _COLOURS = {"done": "green", "reused": "cyan", "skipped": "yellow", "failed": "red", "interrupted": "yellow"}
+
+
+def terminal() -> Console:
+    """The terminal as it is now: what assets print while they run goes elsewhere and must not come back here."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 class RunConsole:
@@ -40,7 +48,7 @@ class RunConsole:
 
     def __init__(self, flow: FlowStone, pipeline: Pipeline, *, quiet: bool = False, console: Console | None = None) -> None:
         self._flow, self._pipeline, self._quiet = flow, pipeline, quiet
-        self.console = console or Console(width=None, highlight=False, soft_wrap=True)
+        self.console = console or terminal()
         self._names = max([12, *(min(len(asset.name), 40) for asset in pipeline)])
         self._notes: dict[tuple[str, str], list[str]] = {}
         self._tasks: dict[str, TaskID] = {}
@@ -53,6 +61,8 @@ class RunConsole:
 
     def __enter__(self) -> RunConsole:
         self._flow.attach("flowstone.console", ["flowstone.run.*", "flowstone.materialization.*"], self._handle)
+        if self._flow.settings.logs.format == "console" and "flowstone.logs" in {h.id for h in self._flow.list_handlers()}:
+            self._flow.detach("flowstone.logs")  # these rows are the same news for the same reader
         if self._live is not None:
             self._live.start()
         return self
@@ -105,10 +115,10 @@ class RunConsole:
             self._steps = happened.steps
             if happened.partition:
                 parts.append(f"partition {display_key(decode_key(happened.partition))}")
-            parts += [f"requested by {actor}", counted(happened.steps, "step")]
+            parts += [f"requested by {actor}", counted(happened.steps, "materialization")]
         else:
             parts.append(f"resumed by {actor}")
-        self._print("\n" + "  ".join(parts) + "\n")
+        self._print("\n" + joined(parts) + "\n")
 
     def _start(self, happened: MaterializationStart) -> None:
         if happened.because and happened.because not in (NEW, FORCED) and happened.attempt == 1:
@@ -142,13 +152,15 @@ class RunConsole:
             return
         took = f"{seconds(duration):>8}" if duration is not None else ""
         attempt = getattr(happened, "attempt", 1)
-        tries = f"   attempt {attempt} of {self._pipeline[happened.asset].retries.attempts}" if attempt > 1 else ""
+        most = self._pipeline[happened.asset].retries.attempts
+        tries = f"   attempt {attempt}{f' of {most}' if attempt <= most else ''}" if attempt > 1 else ""
         row = Text(f"  {happened.asset:<{self._names}}  ")
         row.append(f"{word:<8}", style=_COLOURS.get(word, ""))
-        row.append(f" {one_line(text):<46}{took}{tries}".rstrip())
+        row.append(f" {one_line(text):<{TEXT}}{took}{tries}".rstrip())
         self.console.print(row)
         for note in notes:
-            self._print(" " * (self._names + 13) + note)
+            indent = " " * (self._names + 13)
+            self._print(textwrap.fill(note, WIDTH, initial_indent=indent, subsequent_indent=indent + "  "))
 
     def _end_task(self, asset: str) -> None:
         task = self._tasks.pop(asset, None)
@@ -157,6 +169,17 @@ class RunConsole:
 
     def _print(self, text: str) -> None:
         self.console.print(Text(text))
+
+
+def joined(parts: list[str]) -> str:
+    """The parts on one line, two spaces apart; on as many lines as 100 columns need, the later ones indented."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 2 > WIDTH:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] += f"  {part}"
+    return "\n".join(lines)
 
 
 def footer(flow: FlowStone, result: RunResult, console: Console) -> None:

@@ -65,4 +65,5 @@ def _existing(settings: Settings) -> Path | None:
 
 def _rows(flow: FlowStone) -> dict[str, int]:
     with reading(flow) as connection:
-        return {table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in metadata.sorted_tables}
+        counts = {table.name: select(func.count()).select_from(table) for table in metadata.sorted_tables}
+        return {name: connection.execute(query).scalar_one() for name, query in counts.items()}

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flowstone import FlowStone, __version__
-from flowstone.cli.console import WIDTH, RunConsole, footer
+from flowstone.cli.console import WIDTH, RunConsole, footer, terminal
 from flowstone.cli.session import load_pipeline
 from flowstone.cli.words import bytes_of
 from flowstone.execution.result import RunResult
@@ -44,7 +45,7 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
         )
     environment = _environment(python)
     lines = _write(folder, environment if python else None)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     if not quiet:
         console.print(
             Text(
@@ -54,8 +55,8 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
         )
         console.print(
             Text(
-                f"Nothing leaves this machine. Project: {folder}  "
-                f"(pipeline.py is {lines} lines; read it, change it, run it again)"
+                f"Nothing leaves this machine. Project: {folder}\n"
+                f"(its pipeline.py is {lines} lines; read it, change it, run it again)"
             )
         )
     found = settings.load(start=folder, arguments={"home": None}, variables=_variables())
@@ -130,14 +131,14 @@ def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
     names = [f"{item['distribution']} {item['version']}".strip() for item in listed[:SHOWN]]
     width = min(30, max(map(len, names), default=0))
     for item, name in zip(listed, names, strict=False):
-        room = WIDTH - 12 - width
-        text = one_line(item["text"])
-        text = text if len(text) <= room else text[: room - 2] + ".."
-        console.print(Text(f"  {item['severity']:<7} {one_line(name)[:width]:<{width}}  {text}"))
+        start = f"  {item['severity']:<7} {one_line(name)[:width]:<{width}}  "
+        console.print(
+            Text(textwrap.fill(one_line(item["text"]), WIDTH, initial_indent=start, subsequent_indent=" " * len(start)))
+        )
     if len(listed) > SHOWN:
         console.print(Text(f"  ...     {len(listed) - SHOWN} more:  cd {shlex.quote(str(folder))} && flowstone get findings"))
     for sentence in found["not_known"]:
-        console.print(Text(f"Not known: {sentence}"))
+        console.print(Text(textwrap.fill(f"Not known: {one_line(sentence)}", WIDTH, subsequent_indent=" " * 11)))
 
 
 def _program(folder: Path) -> str:

@@ -21,7 +21,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             say_json(finding._asdict())
     else:
         settings = flow.settings
-        say(f"project {settings.project}   environment {settings.environment or '(none)'}   home {settings.home}   outputs {settings.outputs.path}")
+        say(f"project {settings.project}   environment {settings.environment or '(none)'}   home {settings.home}")
         width = max(len(finding.subject) for finding in findings)
         margin = max(len(finding.level) for finding in findings)
         for finding in findings:

@@ -26,7 +26,7 @@ def errors(ctx: click.Context, asset: str | None, run_id: str | None, limit: int
     if not found:
         say(f"No errors{f' of {asset}' if asset else ''} are recorded.")
         return
-    say_rows((error.id, place(error.asset, error.partition), f"attempt {error.attempt}", cure(error), headline(error)) for error in found)
+    say_rows((e.id, place(e.asset, e.partition), f"attempt {e.attempt}", cure(e), headline(e)) for e in found)
     say()
     say(f"One of them, with its traceback: flowstone show {found[0].id}")
 

@@ -17,11 +17,13 @@ _APART = frozenset({"at", "trace_id", "asset", "partition", "run_id"})
 @click.option("--after", type=click.IntRange(0), default=0, metavar="ID", help="Only events after this one: the cursor.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, help="At most so many; default: 100.")
 @click.option("--run", "run_id", metavar="RUN", help="Only this run's.")
-@click.option("--name", "names", multiple=True, metavar="NAME", help="Only events of this name, which may end in *; may be repeated.")
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Only events of this name, which may end in *; repeatable.")
 @click.option("--asset", metavar="ASSET", help="Only this asset's.")
 @json_option
 @click.pass_context
-def events(ctx: click.Context, after: int, limit: int, run_id: str | None, names: tuple[str, ...], asset: str | None, as_json: bool) -> None:
+def events(
+    ctx: click.Context, after: int, limit: int, run_id: str | None, names: tuple[str, ...], asset: str | None, as_json: bool
+) -> None:
     """Read the event log in order; the number before each event is the cursor to go on from."""
     found = open_for_reading(ctx).events(after=after, limit=limit, run_id=run_id, names=names, asset=asset)
     if as_json:
@@ -43,7 +45,8 @@ def _row(event: EventRecord, *, with_run: bool) -> tuple[str, ...]:
     fields = event.payload
     words = [f"{name}={_value(name, value)}" for name, value in fields.items() if name not in _APART and value != ""]
     run = [event.run_id] if with_run and event.run_id else []
-    return str(event.id), iso(event.at), event.name, place(fields.get("asset", ""), fields.get("partition", "")), " ".join([*run, *words])
+    where = place(fields.get("asset", ""), fields.get("partition", ""))
+    return str(event.id), iso(event.at), event.name, where, " ".join([*run, *words])
 
 
 def _value(name: str, value: object) -> str:

@@ -67,12 +67,12 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: str | None)
 
 def json_option(function: _F) -> _F:
     """The option ``--json`` of every verb that reads."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line.")(function)  # type: ignore[no-any-return]
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one a line.")(function)
 
 
 def partition_option(function: _F) -> _F:
     """The option ``--partition`` of every verb that asks for one value."""
-    return click.option("--partition", metavar="KEY", help="The partition; default: the newest.")(function)  # type: ignore[no-any-return]
+    return click.option("--partition", metavar="KEY", help="The partition; default: the newest.")(function)
 
 
 class LazyGroup(click.Group):

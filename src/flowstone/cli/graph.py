@@ -12,7 +12,7 @@ from flowstone.cli.session import open_for_running
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(["text", "mermaid", "dot"]), default="text", help="How to draw it; default: text.")
+@click.option("--format", "form", type=click.Choice(["text", "mermaid", "dot"]), default="text", help="Default: text.")
 @json_option
 @click.pass_context
 def graph(ctx: click.Context, form: Any, as_json: bool) -> None:
@@ -22,7 +22,9 @@ def graph(ctx: click.Context, form: Any, as_json: bool) -> None:
         click.echo(flow.graph(form), nl=False)  # the renderers escape names
         return
     assert flow.pipeline is not None
-    loaded = [(item["name"], need["asset"], need["parameter"], need["optional"]) for item in flow.assets() for need in item["upstream"]]
-    edges: list[dict[str, Any]] = [{"from": start, "to": end, "parameter": name, "optional": free} for end, start, name, free in loaded]
-    edges += [{"from": start, "to": item["name"], "parameter": None, "optional": False} for item in flow.assets() for start in item["after"]]
+    edges: list[dict[str, Any]] = []
+    for item in flow.assets():
+        needs = [(need["asset"], need["parameter"], need["optional"]) for need in item["upstream"]]
+        edges += [{"from": asset, "to": item["name"], "parameter": name, "optional": free} for asset, name, free in needs]
+        edges += [{"from": start, "to": item["name"], "parameter": None, "optional": False} for start in item["after"]]
     say_json({"pipeline": flow.pipeline.name, "assets": list(flow.pipeline.graph.order), "edges": edges})

@@ -21,8 +21,10 @@ def invalidate(ctx: click.Context, asset: str, partition: str | None) -> None:
     affected = flow.lineage(asset, partition=partition, direction="impact")
     value = affected.start
     if not flow.invalidate(asset, partition=value.partition or None):
-        raise UsageError(f"{place(asset, value.partition)} was invalidated by somebody else just now", hint=f"flowstone explain {quoted(asset)}")
-    say(f"Withdrawn: {place(asset, value.partition)} version {value.version} ({value.id}). Its bytes stay: flowstone show {value.id}")
+        hint = f"flowstone explain {quoted(asset)}{option_of(value.partition)}"
+        raise UsageError(f"{place(asset, value.partition)} was invalidated by somebody else just now", hint=hint)
+    name = place(asset, value.partition)
+    say(f"Withdrawn: {name} version {value.version} ({value.id}). Its bytes stay: flowstone show {value.id}")
     outdated = [place(output.asset, output.partition) for output in affected.outputs.values() if output.id != value.id]
     if outdated:
         listed = ", ".join(outdated[:10]) + (f" and {len(outdated) - 10:,} more" if len(outdated) > 10 else "")

@@ -46,9 +46,10 @@ def say_fields(fields: Iterable[tuple[str, str]], indent: str = "  ") -> None:
             say(f"{indent}{name:<11} {value}")
 
 
-def say_json(value: Any) -> None:
-    """Print *value* as one line of JSON; what JSON does not know is printed as text."""
-    click.echo(msgspec.json.encode(value, enc_hook=_plain).decode())
+def say_json(value: Any, indent: int = 0) -> None:
+    """Print *value* as JSON, in one line unless *indent* is given; what JSON does not know is printed as text."""
+    encoded = msgspec.json.encode(value, enc_hook=_plain)
+    click.echo((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
 
 
 def plain_of(record: msgspec.Struct | Mapping[str, Any]) -> dict[str, Any]:

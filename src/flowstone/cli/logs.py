@@ -54,7 +54,8 @@ def _pattern(grep: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(grep) if grep is not None else None
     except re.error as error:
-        raise UsageError(f"--grep {grep!r} is no regular expression: {error}", hint="escape special characters with \\") from error
+        hint = "escape special characters with \\"
+        raise UsageError(f"--grep {grep!r} is no regular expression: {error}", hint=hint) from error
 
 
 def _lines(connection: Connection, run_id: str, asset: str | None) -> Iterator[LogRecord]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from flowstone.assets.keys import decode_key, display_key
-from flowstone.cli.console import RunConsole, footer
+from flowstone.cli.console import RunConsole, footer, terminal
 from flowstone.cli.session import open_for_running
 from flowstone.cli.words import counted
 from flowstone.execution.preview import Preview
@@ -55,7 +54,7 @@ def run(
 
 
 def _say(found: list[Preview]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     width = max([12, *(min(len(step.asset), 40) for step in found)])
     for step in found:
         partition = f" {display_key(decode_key(step.partition))}" if step.partition else ""

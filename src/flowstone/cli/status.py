@@ -37,11 +37,8 @@ def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, 
     say_rows(_row(condition, 0 if targets or partition else others[condition.asset] - 1) for condition in listed)
     say()
     counts = Counter(condition.state for condition in listed)
-    say(
-        f"\n{', '.join(f'{count:,} {state}' for state, count in counts.items())}, compared with the code as it was last run.".lstrip(
-            "\n"
-        )
-    )
+    summed = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+    say(f"{summed}, compared with the code as it was last run.")
     first = next((condition for condition in listed if condition.state != "up to date"), None)
     if first is not None:
         say(f"Why: flowstone explain {first.asset}{option_of(first.partition)}")

@@ -108,9 +108,10 @@ class MaterializationStop(_OfAttempt, frozen=True, kw_only=True):
 
 @event("flowstone.materialization.exception")
 class MaterializationException(_OfAttempt, frozen=True, kw_only=True):
-    """An attempt ended with an error, a timeout, a cancellation or the loss of its process."""
+    """An attempt ended without a value."""
 
     kind: Label
+    """``error``; ``postponed`` (``RetryLater``) and ``cancelled``, which are no errors; ``worker_lost``: its process died."""
     final: bool
     duration_ns: Nanoseconds
     type: Label
@@ -206,7 +207,7 @@ class IoStoreException(_OfIo, frozen=True, kw_only=True):
 
 @event("flowstone.error")
 class ErrorRecorded(_OfAttempt, frozen=True, kw_only=True):
-    """An error was recorded; emitted once, by the settlement that records it."""
+    """An error was recorded: once, by the settlement of its attempt."""
 
     type: Label
     retryable: bool

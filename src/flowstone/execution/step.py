@@ -24,6 +24,7 @@ from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import RecordError
 from flowstone.foundation.serialize import digest_of
 from flowstone.ledger import failures
+from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
 from flowstone.observability.capture import Line
 from flowstone.stores import errors, logs, materializations, outputs
@@ -113,10 +114,10 @@ class Steps:
             case Skipped(message):
                 ending = Ending("skipped", reason="by_code", message=services.dispatcher.redactor.text(message))
             case Postponed(failure, after):
-                error_id = services.ids.new("err")
                 if known.later < claim.asset.retries.later_limit:
                     retry_at = now + int(min(after, LONGEST_DELAY) * NANOSECONDS)
                 else:
+                    error_id = services.ids.new("err")
                     ending = Ending(
                         "failed",
                         reason="gave_up",
@@ -131,7 +132,6 @@ class Steps:
                 else:
                     ending = Ending("failed", reason=failure.type, message=services.dispatcher.redactor.text(failure.message))
             case Cancelled():
-                error_id = services.ids.new("err")
                 retry_at = now
         return Settlement(claim, report, ending, retry_at, error_id, now)
 
@@ -238,20 +238,27 @@ class Steps:
                 )
                 tx.emit(MaterializationSkipped, at=settled.at, reason="by_code", message=message, **self._where(claim.step))
             case Failed(failure) | Postponed(failure) | Cancelled(failure):
-                tx.emit(
-                    MaterializationException,
-                    at=settled.at,
-                    kind=_KIND[type(outcome)],
-                    final=settled.ending is not None,
-                    duration_ns=duration,
-                    type=failure.type,
-                    message=failure.message,
-                    error=settled.error_id,
-                    retry_in_ns=max(0, settled.retry_at - settled.at) if settled.retry_at is not None else 0,
-                    **where,
-                )
-                redactor, project = self._services.dispatcher.redactor, self._services.project
-                failures.record(tx, redactor, failure, settled.error_id, project, settled.at, where)
+                self._tell_failure(tx, settled, failure, where)
+
+    def _tell_failure(self, tx: Transaction, settled: Settlement, failure: Failure, where: dict[str, Any]) -> None:
+        """Emit the exception, and record the error: a postponed or cancelled try is an exception and no error."""
+        retry_in = max(0, settled.retry_at - settled.at) if settled.retry_at is not None else 0
+        kind = "error" if settled.error_id else _KIND[type(settled.report.outcome)]
+        tx.emit(
+            MaterializationException,
+            at=settled.at,
+            kind=kind,
+            final=settled.ending is not None,
+            duration_ns=settled.report.duration_ns,
+            type=failure.type,
+            message=failure.message,
+            error=settled.error_id,
+            retry_in_ns=retry_in,
+            **where,
+        )
+        if settled.error_id:
+            redactor, project = self._services.dispatcher.redactor, self._services.project
+            failures.record(tx, redactor, failure, settled.error_id, project, settled.at, where)
 
     def _store(self, tx: Transaction, settled: Settlement) -> None:
         claim = settled.claim
@@ -275,7 +282,7 @@ class Steps:
 
 
 _ATTEMPT_STATUS = {Stored: "success", Skipped: "skipped", Failed: "failed", Postponed: "failed", Cancelled: "cancelled"}
-_KIND = {Failed: "error", Postponed: "later", Cancelled: "cancelled"}
+_KIND = {Failed: "error", Postponed: "postponed", Cancelled: "cancelled"}
 
 
 def output_of(settled: Settlement, run_id: str) -> OutputRecord | None:

@@ -10,13 +10,16 @@ MASK = "[redacted]"
 LIMIT = 16_384  # characters kept of one text
 NEAR = 4_096  # characters on each side of a cut that are searched for a secret it would halve
 
-_NAMES = r"pass(?:word|wd|phrase|code|key|(?![a-z]))|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|authorization|cookie"
+_NAMES = (
+    r"pass(?:word|wd|phrase|code|key|(?![a-z]))|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
+    r"|authorization|cookie"
+)
+_VALUE = r"[\\\[({]*(?:\"[^\"]*\"|'[^']*')|[^\s,;&\"']+"
 _DEFAULT = re.compile(
     "|".join(
         (
             # name = value, "name": "value", Authorization: Bearer value
-            rf"(?i:((?:{_NAMES})[\w-]{{0,64}}\\*[\"']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?"
-            r"(?:[\\\[({]*(?:\"[^\"]*\"|'[^']*')|[^\s,;&\"']+))",
+            rf"(?i:((?:{_NAMES})[\w-]{{0,64}}\\*[\"']?\s*[:=]\s*)(?:bearer\s+|basic\s+)?(?:{_VALUE}))",
             r"(?i:(\b(?:bearer|basic)\s+)[a-z0-9+/_.~=-]{8,})",
             r"([a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s:/@]*:)[^\s/@]+(?=@)",  # scheme://user:password@
             r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",

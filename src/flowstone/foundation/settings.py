@@ -8,6 +8,7 @@ errors.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,15 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _patterns(key: str, value: Any) -> tuple[str, ...]:
+    for pattern in _texts(key, value):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise SettingsError(f"{key}: {pattern!r} is no regular expression: {error}") from error
+    return _texts(key, value)
+
+
 def _one_of(*allowed: str) -> Callable[[str, Any], str]:
     def parse(key: str, value: Any) -> str:
         if value not in allowed:
@@ -83,7 +93,7 @@ KEYS: dict[str, Key] = {
     ),
     "logs.format": Key(_one_of("console", "json"), "console", "shape of FlowStone's log lines on standard error"),
     "logs.max_lines": Key(_number, 10_000, "captured lines kept of one attempt"),
-    "redaction.patterns": Key(_texts, (), "further regular expressions to mask in events, errors and captured lines"),
+    "redaction.patterns": Key(_patterns, (), "further regular expressions to mask in events, errors and captured lines"),
 }
 
 

@@ -37,7 +37,11 @@ def kind_of(cls: type | None) -> str | None:
 
 
 class ParquetFormat:
-    """One Parquet file per output; column types come back as the library that wrote them says."""
+    """One Parquet file per output; column types come back as the library that wrote them says.
+
+    pandas columns of type ``object`` have no type to say: they come back as the type Arrow finds in their values, so that lists
+    become arrays and dictionaries gain each other's keys. An index loses its ``freq``.
+    """
 
     name = "parquet"
 
@@ -158,6 +162,8 @@ def _as_table(frame: Any) -> Any:
     if kind == ARROW:
         return frame
     if kind == PANDAS:
+        if len(set(map(type, frame.columns))) > 1:
+            raise FormatError("the frame's column names are of several types", hint="rename them to text: frame.columns.map(str)")
         return _arrow().Table.from_pandas(frame)
     if kind == POLARS:
         _arrow()

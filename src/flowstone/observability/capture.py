@@ -79,9 +79,14 @@ class Capture:
 
     def echo(self, text: str) -> None:
         """Pass a printed text on."""
-        if self._echo is not None:
+        if self._echo is None:
+            return
+        token = current.set(None)  # what echoing prints is not the attempt's
+        try:
             with suppress(OSError, ValueError):  # a reader that has gone away, a stream that cannot write this text
                 self._echo(text)
+        finally:
+            current.reset(token)
 
     def __enter__(self) -> Self:
         with self._lock:

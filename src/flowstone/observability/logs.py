@@ -76,7 +76,10 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "flowstone", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return to_json(line)
+        try:
+            return to_json(line)
+        except (TypeError, ValueError):  # a value JSON cannot hold, half a surrogate pair: the line must not be lost for it
+            return to_json({name: str(value).encode("utf-8", "backslashreplace").decode() for name, value in line.items()})
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -88,7 +91,7 @@ class ConsoleFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return f"{at} {record.levelname.lower():7} {record.name}  {one_line(text)}"
+        return f"{at} {record.levelname.lower():7} {one_line(record.name)}  {one_line(text)}"
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> logging.Handler:

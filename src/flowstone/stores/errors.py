@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, select, update
 
+from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.serialize import from_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import ErrorRecord
@@ -53,11 +54,13 @@ def read(
     return [_record(row) for row in rows]
 
 
-def find(connection: Connection, project: str, id: str) -> ErrorRecord | None:
-    """The error with this id or beginning of an id."""
-    query = select(error).where(error.c.project == project, error.c.id.startswith(id, autoescape=True)).limit(1)
-    row = connection.execute(query).mappings().first()
-    return _record(row) if row else None
+def find(connection: Connection, project: str, id: str) -> ErrorRecord:
+    """The error with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
+    key = (error.c.project == project, error.c.id.startswith(id, autoescape=True))
+    rows = list(connection.execute(select(error).where(*key).limit(2)).mappings())
+    if len(rows) != 1:
+        raise NotFoundError(f"there is {'more than one' if rows else 'no'} error {id!r}", hint="flowstone errors lists them")
+    return _record(rows[0])
 
 
 def _record(row: Any) -> ErrorRecord:

@@ -36,3 +36,9 @@ def not_ended(connection: Connection) -> list[ProcessRecord]:
     """The processes nobody has seen the end of."""
     rows = connection.execute(select(process).where(process.c.ended_at.is_(None)).order_by(process.c.started_at))
     return [ProcessRecord.of(row) for row in rows.mappings()]
+
+
+def find(connection: Connection, id: str) -> ProcessRecord | None:
+    """The process with this id."""
+    row = connection.execute(select(process).where(process.c.id == id)).mappings().first()
+    return ProcessRecord.of(row) if row else None

@@ -136,7 +136,7 @@ def test_nested_too_deeply() -> None:
     endless.append(endless)
     assert "contains itself" in refusal(endless).message
     deep: list[Any] = []
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST - 1):
         deep = [deep]
     assert reloaded(deep) == deep
     assert "nested more than" in refusal([deep]).message

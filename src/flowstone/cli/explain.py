@@ -1,0 +1,243 @@
+"""``flowstone explain``: why a value is what it is, from what the store knows; names the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import click
+
+from flowstone import FlowStone
+from flowstone.app.conditions import Condition
+from flowstone.app.explain import Explanation
+from flowstone.cli.errors import cure, headline
+from flowstone.cli.grammar import json_option, partition_option
+from flowstone.cli.lineage import label
+from flowstone.cli.lines import option_of, place, plain_of, quoted, say, say_fields, say_json, sha, shown, when, who
+from flowstone.cli.session import open_for_reading, reading
+from flowstone.cli.show import asked_for
+from flowstone.cli.words import counted, seconds
+from flowstone.execution.decision import short
+from flowstone.stores import processes
+from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
+
+Field = tuple[str, str]
+COMPARED = ("value", "source", "code", "config", "inputs")
+
+
+class Evidence(NamedTuple):
+    """What was recorded of the attempt that made the value, and of what came after it."""
+
+    events: list[EventRecord]
+    process: ProcessRecord | None
+    newer: Condition | None
+    """A newer partition of the asset than the one explained, when none was asked for."""
+    withdrawn: EventRecord | None
+    failed: list[ErrorRecord]
+    """What failed upstream, when the newest run skipped the asset for that."""
+    last_good: Condition | None
+
+
+@click.command()
+@click.argument("asset")
+@partition_option
+@json_option
+@click.pass_context
+def explain(ctx: click.Context, asset: str, partition: str | None, as_json: bool) -> None:
+    """Say why the value of ASSET is what it is: when and by what it was made, from which inputs, whether it is outdated."""
+    flow = open_for_reading(ctx)
+    found = flow.explain(asset, partition=partition)
+    evidence = _evidence(flow, found, asked=partition)
+    if as_json:
+        say_json(_plain(found, evidence))
+        return
+    say(_verdict(found, evidence))
+    say_fields([*_value(found, evidence), *_since(found)])
+    if found.output is not None:
+        _compare(found)
+    if evidence.newer is not None:
+        name, key, state = evidence.newer.asset, evidence.newer.partition, evidence.newer.state
+        say(f"Newer: {place(name, key)} is {state}: flowstone explain {quoted(name)}{option_of(key)}")
+    say(f"Next: {_next(found, evidence)}")
+
+
+def _evidence(flow: FlowStone, found: Explanation, *, asked: str | None) -> Evidence:
+    output, last = found.output, found.condition.last
+    run_id = found.run.id if found.run else None
+    recorded = flow.events(run_id=run_id, asset=found.asset, limit=10_000) if run_id else []
+    mine = [event for event in recorded if event.payload.get("partition") == found.partition]
+    process = None
+    attempt = next((a for a in found.attempts if output is not None and a.number == output.attempt), None)
+    if attempt is not None:
+        with reading(flow) as connection:
+            process = processes.find(connection, attempt.process)
+    siblings = [c for c in flow.status() if c.asset == found.asset] if output is None or asked is None else []
+    newest = siblings[0] if siblings else None
+    newer = newest if asked is None and newest is not None and newest.partition != found.partition else None
+    good = next((c for c in siblings if c.output is not None), None) if output is None else None
+    withdrawn = None
+    if output is None and found.versions:
+        events = flow.events(names=["flowstone.asset.invalidated"], asset=found.asset, limit=100_000)
+        withdrawn = next((event for event in reversed(events) if event.payload.get("partition") == found.partition), None)
+    failed: list[ErrorRecord] = []
+    if output is None and last is not None and last.reason == "upstream_failed":
+        failed = _root(flow.errors(run_id=last.run_id, limit=1000), last.message)
+    return Evidence(mine, process, newer, withdrawn, failed, good)
+
+
+def _root(errors: list[ErrorRecord], message: str) -> list[ErrorRecord]:
+    """The last error of each upstream that *message* (``upstream rates failed``) names."""
+    return list({(e.asset, e.partition): e for e in reversed(errors) if message == f"upstream {e.asset} failed"}.values())
+
+
+# -- the first line ------------------------------------------------------------------------------------------------------
+
+
+def _verdict(found: Explanation, evidence: Evidence) -> str:
+    name, condition = place(found.asset, found.partition), found.condition
+    match condition.state:
+        case "up to date":
+            return f"{name} is current and up to date, as far as the store can tell"
+        case "outdated":
+            return f"{name} is current but outdated: {'; '.join(condition.because)}"
+        case "gone":
+            return f"{name} is recorded, but {'; '.join(condition.because)}"
+        case _:
+            return f"{name} has no value: {_why_missing(found, evidence)}"
+
+
+def _why_missing(found: Explanation, evidence: Evidence) -> str:
+    last, text = found.condition.last, ""
+    if evidence.withdrawn is not None and (last is None or last.status in ("success", "reused")):
+        gone = evidence.withdrawn.payload
+        return f"{gone['output']} was invalidated by {who(gone['actor'], gone['identity'])}, {when(evidence.withdrawn.at)}"
+    if last is None:
+        return "it was never computed"
+    if last.status == "failed":
+        text = f"{last.run_id} failed: {_error_text(found, last.run_id) or last.message}, {counted(last.attempts, 'attempt')}"
+    elif evidence.failed:
+        first = evidence.failed[0]
+        where = place(first.asset, first.partition)
+        text = f"{last.run_id} failed in upstream {where}: {headline(first)}, {cure(first)} ({first.id})"
+    elif last.status == "skipped":
+        text = f"{last.run_id} skipped it: {last.message}"
+    else:
+        text = f"{last.run_id} has not finished it: {last.status}"
+    good = evidence.last_good
+    return f"{text}. Last good: {shown(good.partition)}" if good is not None else text
+
+
+def _error_text(found: Explanation, run_id: str) -> str:
+    error = next((error for error in found.errors if error.run_id == run_id), None)
+    return f"{headline(error)}, {cure(error)} ({error.id})" if error else ""
+
+
+# -- the fields ----------------------------------------------------------------------------------------------------------
+
+
+def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
+    output, run = found.output, found.run
+    if output is None or run is None:
+        return
+    rows = f"  {counted(output.rows, 'row')}" if output.rows is not None else ""
+    version = f"{output.id}, version {output.version} of {found.versions}"
+    yield "value", f"{sha(output.digest)}  {output.size:,} bytes  {output.format}{rows}   {version}"
+    yield "summary", output.summary
+    attempt = next((a for a in found.attempts if a.number == output.attempt), None)
+    if attempt is None:
+        yield "observed", f"{run.id}, {when(output.created_at)}"
+    else:
+        took = f", {seconds(attempt.duration_ns)}" if attempt.duration_ns is not None else ""
+        where = f", pid {evidence.process.pid} on {evidence.process.host}" if evidence.process else ""
+        yield "computed", f"{run.id} attempt {attempt.number}, {when(output.created_at)}{took}{where}"
+    because = next((str(e.payload["because"]) for e in evidence.events if e.payload.get("because")), "")
+    yield "because", because
+    command = f" from `{run.provenance['command']}`" if run.provenance.get("command") else ""
+    yield "requested by", f"{who(run.actor, run.identity)}{command}, for {asked_for(run)}"
+    source = f"   source {short(output.source_version)}" if output.source_version else ""
+    config = f"config {short(output.config)}" if output.config else "config none declared"
+    python = f"   Python {run.provenance['python']}" if run.provenance.get("python") else ""
+    yield "code", f"definition {short(output.definition)}   {config}{source}{python}"
+    yield from _inputs(found)
+    failures = [error for error in found.errors if error.run_id == run.id]
+    failed = f", {counted(len(failures), 'error')} {cure(failures[0])} ({failures[0].id})" if failures else ""
+    recorded = f"{counted(len(found.attempts), 'attempt')}{failed}, {counted(len(evidence.events), 'event')}"
+    yield "evidence", f"{recorded}       flowstone events --run {run.id} --asset {quoted(found.asset)}"
+
+
+def _inputs(found: Explanation) -> Iterator[Field]:
+    if found.lineage is None or found.output is None:
+        return
+    outputs = found.lineage.outputs
+    behind: dict[str, list[str]] = {}
+    for edge in found.lineage.edges:
+        behind.setdefault(edge.downstream, []).append(outputs[edge.upstream].asset)
+    direct = [edge for edge in found.lineage.edges if edge.downstream == found.output.id]
+    for i, edge in enumerate(direct):
+        further = f"   <- {', '.join(behind[edge.upstream])}" if edge.upstream in behind else ""
+        yield "inputs" if i == 0 else "", f"{label(outputs[edge.upstream])}{further}"
+    if not direct:
+        yield "inputs", "none"
+
+
+def _since(found: Explanation) -> Iterator[Field]:
+    """What the newest run did with the asset, when it did not make the value."""
+    last, run = found.condition.last, found.last_run
+    if found.output is None or last is None or run is None:
+        return
+    if last.status == "failed":
+        yield "since then", f"{run.id} failed: {_error_text(found, run.id) or last.message}"
+    elif last.status == "reused":
+        yield "since then", f"{run.id} reused it, {when(run.requested_at)}"
+    else:
+        yield "since then", f"{run.id}: {last.status}" + (f", {last.message}" if last.message else "")
+
+
+# -- the comparison and the next command ---------------------------------------------------------------------------------
+
+
+def _compare(found: Explanation) -> None:
+    if found.before is None:
+        say("The first version: there is nothing to compare it with.")
+        return
+    before: OutputRecord = found.before
+    say(f"Compared with version {before.version} ({before.run_id}, {when(before.created_at)})")
+    say_fields((change.what, change.text) for change in found.changes)
+    changed = {change.what for change in found.changes}
+    unchanged = [what for what in COMPARED if what not in changed and (what != "source" or before.source_version)]
+    say_fields([("the same", ", ".join(unchanged))])
+
+
+def _next(found: Explanation, evidence: Evidence) -> str:
+    target = f"{quoted(found.asset)}{option_of(found.partition)}"
+    match found.condition.state:
+        case "up to date":
+            return f"flowstone get {target}    flowstone lineage {target} --downstream"
+        case "outdated" | "gone":
+            return f"flowstone run {target}"
+    last = found.condition.last
+    if evidence.failed:
+        return f"flowstone show {evidence.failed[0].id}    then flowstone run {target}"
+    error = next((error for error in found.errors if last is not None and error.run_id == last.run_id), None)
+    return f"flowstone show {error.id}    then flowstone run {target}" if error else f"flowstone run {target}"
+
+
+def _plain(found: Explanation, evidence: Evidence) -> dict[str, Any]:
+    walked, output, last = found.lineage, found.output, found.condition.last
+    direct = [edge for edge in walked.edges if output and edge.downstream == output.id] if walked else []
+    made_from = {edge.parameter: plain_of(walked.outputs[edge.upstream]) for edge in direct} if walked else {}
+    return {
+        **plain_of({"asset": found.asset, "partition": found.partition}),
+        "state": found.condition.state,
+        "because": list(found.condition.because),
+        "output": plain_of(output) if output else None,
+        "versions": found.versions,
+        "run": plain_of(found.run) if found.run else None,
+        "attempts": [plain_of(attempt) for attempt in found.attempts],
+        "inputs": [{"parameter": parameter, "output": made} for parameter, made in made_from.items()],
+        "before": plain_of(found.before) if found.before else None,
+        "changes": [change._asdict() for change in found.changes],
+        "errors": [plain_of(error) for error in [*found.errors, *evidence.failed]],
+        "last": plain_of(last) if last else None,
+        "events": len(evidence.events),
+    }

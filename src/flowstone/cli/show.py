@@ -1,0 +1,176 @@
+"""``flowstone show``: one run, one error or one output, by its id or the beginning of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flowstone import FlowStone
+from flowstone.app.listings import RunView
+from flowstone.cli.errors import cure, headline
+from flowstone.cli.grammar import json_option
+from flowstone.cli.lineage import label
+from flowstone.cli.lines import WORDS, place, plain_of, quoted, say, say_fields, say_json, say_rows, shown, when, who
+from flowstone.cli.runs import took
+from flowstone.cli.session import open_for_reading, reading
+from flowstone.cli.words import bytes_of, counted, seconds
+from flowstone.execution.decision import short
+from flowstone.foundation.errors import NotFoundError
+from flowstone.ledger.lineage import Walk, walk
+from flowstone.stores import errors, outputs
+from flowstone.stores.records import AttemptRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
+
+
+@click.command()
+@click.argument("id")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, id: str, as_json: bool) -> None:
+    """Show the run (run_...), error (err_...) or output (out_...) with this ID; its beginning is enough."""
+    flow = open_for_reading(ctx)
+    kind = id.partition("_")[0] if "_" in id else ""
+    if kind == "run":
+        view = flow.show(id)
+        say_json(_plain_run(view)) if as_json else _say_run(view)
+    elif kind == "err":
+        with reading(flow) as connection:
+            error = errors.find(connection, flow.settings.project, id)
+        say_json(plain_of(error)) if as_json else _say_error(error)
+    elif kind == "out":
+        _show_output(flow, id, as_json=as_json)
+    else:
+        raise NotFoundError(
+            f"{id!r} is no id", hint="ids begin with run_, err_ or out_; flowstone runs and flowstone errors list them"
+        )
+
+
+# -- runs ---------------------------------------------------------------------------------------------------------------
+
+
+def asked_for(run: RunRecord) -> str:
+    """What the run was requested to do."""
+    request = run.request
+    words = [", ".join(request.get("targets") or ["every asset"])]
+    words += [f"partition {request['partition']}"] if request.get("partition") else []
+    words += ["by force"] if request.get("force") else []
+    return "; ".join([*words, *(["without what they need"] if request.get("deps") is False else [])])
+
+
+def _say_run(view: RunView) -> None:
+    run = view.run
+    ended = f", took {took(run)}" if run.ended_at else ""
+    say(f"{run.id}  {run.status}  pipeline {run.pipeline}  {when(run.requested_at)}{ended}")
+    made_by = run.provenance
+    say_fields([
+        ("asked for", asked_for(run)),
+        ("requested by", who(run.actor, run.identity)),
+        ("on", "{host}, pid {pid}, Python {python}, FlowStone {flowstone}".format_map(made_by)),
+        ("definition", short(run.definition)),
+        ("waits", str(run.outcome["reason"]) if "reason" in run.outcome else ""),
+    ])  # fmt: skip
+    say()
+    rows = {(row.asset, row.partition): row for row in view.materializations}
+    attempts: dict[int, list[AttemptRecord]] = {}
+    for attempt in view.attempts:
+        attempts.setdefault(attempt.materialization, []).append(attempt)
+    made = {output.id: output for output in view.outputs}
+    failed = {(error.asset, error.partition): error for error in reversed(view.errors)}
+    say_rows(_step(step, rows.get(step), attempts, made, failed) for step in view.steps)
+    say()
+    figures = {
+        "materialization": len(view.materializations), "attempt": len(view.attempts), "event": view.events,
+        "lineage edge": len(view.edges), "error": len(view.errors),
+    }  # fmt: skip
+    say(f"Recorded  {', '.join(counted(number, word) for word, number in figures.items())}")
+    say(_next(view))
+
+
+def _step(
+    step: tuple[str, str],
+    row: MaterializationRecord | None,
+    attempts: dict[int, list[AttemptRecord]],
+    made: dict[str, OutputRecord],
+    failed: dict[tuple[str, str], ErrorRecord],
+) -> tuple[str, ...]:
+    if row is None:
+        return place(*step), "pending", ""
+    tries = attempts.get(row.id, [])
+    text = row.message or (made[row.output].summary or bytes_of(made[row.output].size) if row.output in made else "")
+    more = [text]
+    if row.status == "failed" and step in failed:
+        more = [f"{headline(failed[step])}  ({failed[step].id})"]
+    if tries and tries[-1].duration_ns is not None:
+        more.append(seconds(tries[-1].duration_ns))
+    if len(tries) > 1:
+        more.append(f"attempt {tries[-1].number}")
+    return place(*step), WORDS.get(row.status, row.status), "   ".join(part for part in more if part)
+
+
+def _next(view: RunView) -> str:
+    run = view.run
+    if run.status == "waiting":
+        return f"Go on with it: flowstone run --resume {run.id}"
+    if view.errors:
+        return f"Next: flowstone errors --run {run.id}    flowstone logs {run.id}    flowstone events --run {run.id}"
+    return f"Next: flowstone logs {run.id}    flowstone events --run {run.id}"
+
+
+def _plain_run(view: RunView) -> dict[str, Any]:
+    steps = [{"asset": asset, "partition": shown(key) or None, "partition_key": key} for asset, key in view.steps]
+    listed = ("materializations", "attempts", "outputs", "edges", "errors")
+    lists = {name: [plain_of(record) for record in getattr(view, name)] for name in listed}
+    return {"run": plain_of(view.run), "steps": steps, **lists, "events": view.events}
+
+
+# -- errors and outputs -------------------------------------------------------------------------------------------------
+
+
+def _say_error(error: ErrorRecord) -> None:
+    say(f"{error.id}  {headline(error)}")
+    say_fields([
+        ("where", f"{place(error.asset, error.partition)}, attempt {error.attempt} of {error.run_id}, {when(error.at)}"),
+        ("now", cure(error)),
+        ("retryable", "yes" if error.retryable else "no"),
+        ("fingerprint", f"{error.fingerprint}  (errors that fail alike have the same)"),
+        ("context", ", ".join(f"{name}={value}" for name, value in error.context.items())),
+    ])  # fmt: skip
+    say()
+    for line in error.traceback.rstrip("\n").split("\n"):
+        say(line)
+    say()
+    say(f"The run: flowstone show {error.run_id}    Its lines: flowstone logs {error.run_id} --asset {quoted(error.asset)}")
+
+
+def _show_output(flow: FlowStone, id: str, *, as_json: bool) -> None:
+    project = flow.settings.project
+    with reading(flow) as connection:
+        output = outputs.one(connection, project, id)
+        current = outputs.current(connection, project, output.asset, output.partition)
+        made_from = walk(connection, output, depth=1)
+    is_current = current is not None and current.id == output.id
+    if as_json:
+        inputs = [{"parameter": edge.parameter, "output": plain_of(made_from.outputs[edge.upstream])} for edge in made_from.edges]
+        say_json({"output": plain_of(output), "current": is_current, "inputs": inputs})
+    else:
+        _say_output(output, made_from, is_current=is_current)
+
+
+def _say_output(output: OutputRecord, made_from: Walk, *, is_current: bool) -> None:
+    state = "the current version" if is_current else "not the current version"
+    say(f"{output.id}  {place(output.asset, output.partition)} version {output.version}, {state}")
+    rows = f", {counted(output.rows, 'row')}" if output.rows is not None else ""
+    say_fields([
+        ("value", f"sha256 {output.digest}"),
+        ("", f"{output.size:,} bytes, {output.format}{rows}"),
+        ("summary", output.summary),
+        ("stored", f"{output.manager}  {output.location}  {when(output.created_at)}"),
+        ("made by", f"{output.run_id} attempt {output.attempt}" if output.attempt else output.run_id),
+        ("definition", short(output.definition)),
+        ("config", short(output.config)),
+        ("source", short(output.source_version)),
+        *(("inputs" if i == 0 else "", label(made_from.outputs[edge.upstream])) for i, edge in enumerate(made_from.edges)),
+    ])  # fmt: skip
+    say()
+    keep = f"flowstone get {quoted(output.asset)} --run {output.run_id}"
+    say(f"Its value: {keep}{f' --partition {quoted(shown(output.partition))}' if output.partition else ''}")
