@@ -98,7 +98,7 @@ def read_metadata(folder: str) -> Message | None:
         metadata: Any = Distribution.at(Path(folder)).metadata
     except (OSError, ValueError, TypeError, LookupError):
         return None
-    return metadata if metadata is not None and metadata["Name"] and metadata["Version"] else None
+    return metadata if metadata is not None and metadata.get("Name") and metadata.get("Version") else None
 
 
 def identify(metadata: Message) -> tuple[str, str]:
@@ -177,7 +177,7 @@ def _declared_files(folder: str) -> int | None:
 
 
 def _text(metadata: Message, field: str) -> str:
-    value = str(metadata[field] or "").strip()
+    value = str(metadata.get(field) or "").strip()
     return "" if value == "UNKNOWN" else value
 
 

@@ -46,6 +46,7 @@ def render(
         count=len(snapshot["distributions"]),
         integrity=integrity,
         uncompared=sum(bool(entry["reason"]) for entry in integrity["distributions"]),
+        mostly_bytecode=integrity["unhashed_bytecode"] * 2 > sum(integrity["cannot_check"].values()),
         licences=licences["counts"],
         requirements=requirements,
         findings=findings,

@@ -88,6 +88,7 @@ def test_imports_for_typing_stay_on_their_floor(house):
     crossing = [
         f"{module.at(node)}: {ast.unparse(node)}"
         for module in house
+        if module.room != "flowstone"  # the front door, above every floor, names what it opens lazily
         for block in module.walk()
         if _is_type_checking(block)
         for node in _import_nodes(block)

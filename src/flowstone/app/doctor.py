@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from flowstone.app.identity import host
 from flowstone.app.wiring import Deployment
 from flowstone.execution.session import as_output
 from flowstone.execution.step import OBSERVED
 from flowstone.stores import crosschecks, materializations, outputs, processes, runs
+from flowstone.stores.database import Connection
 from flowstone.stores.records import OutputRecord
 from flowstone.stores.tables import SCHEMA_VERSION
 
@@ -43,7 +42,7 @@ def examine(deployment: Deployment) -> list[Finding]:
 
 
 def _integrity(connection: Connection) -> Finding:
-    answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    answer = crosschecks.integrity(connection)
     if answer == "ok":
         return Finding("ok", "integrity", "the database's own check found nothing")
     return Finding("fail", "integrity", answer, "keep the file, restore a backup")

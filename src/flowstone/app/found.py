@@ -32,9 +32,9 @@ class Found:
             )
         stored = self.partitions(asset)
         if partition in (None, "latest"):
-            return max(stored, key=_order, default="")
+            return max(stored or self._tried(asset), key=_order, default="")
         text = partition if isinstance(partition, str) else encode_key(partition)
-        for encoded in stored:
+        for encoded in [*stored, *self._tried(asset)]:
             if text in (encoded, display_key(decode_key(encoded))):
                 return encoded
         shown = ", ".join(display_key(decode_key(encoded)) for encoded in sorted(stored)[:20])
@@ -51,6 +51,11 @@ class Found:
             hint = did_you_mean(asset, known) or f"known: {', '.join(known[:20]) or 'none; run something first'}"
             raise NotFoundError(f"project {self._project!r} has no asset {asset!r}", hint=hint)
         return stored
+
+    def _tried(self, asset: str) -> list[str]:
+        """The encoded partitions of *asset* some run was asked for, whatever came of it."""
+        with self._deployment.reading().reading() as connection:
+            return materializations.partitions_of(connection, self._project, asset)
 
     def output(self, asset: str, partition: Any = None, *, run_id: str | None = None) -> OutputRecord:
         """The current output, or the one a run made or reused; raises :class:`MissingOutputError` when there is none."""

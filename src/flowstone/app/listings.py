@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from flowstone.app.conditions import Conditions
 from flowstone.assets.definition import definition_notes
@@ -18,6 +17,7 @@ from flowstone.foundation.serialize import to_json
 from flowstone.ledger.lineage import Walk
 from flowstone.stores import errors, events, materializations, outputs, runs
 from flowstone.stores import lineage as edges
+from flowstone.stores.database import Connection
 from flowstone.stores.records import AttemptRecord, EdgeRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
 
 

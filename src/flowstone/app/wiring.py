@@ -7,9 +7,6 @@ import random
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-
-from sqlalchemy.engine import make_url
 
 from flowstone.app.identity import host
 from flowstone.events.dispatcher import Dispatcher
@@ -124,9 +121,7 @@ class Deployment:
         if home is None:
             return
         try:
-            database = make_url(self.settings.database_url).database
-            for folder in (home, Path(database).parent if database else home):
-                folder.mkdir(parents=True, exist_ok=True)
+            home.mkdir(parents=True, exist_ok=True)
             ignore = home / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import iso, place, plain_of, quoted, say, say_json, say_rows
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import seconds
+from flowstone.execution.decision import short
 from flowstone.stores.records import EventRecord
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _APART = frozenset({"at", "trace_id", "asset", "partition", "run_id"})
 
 
@@ -52,4 +56,4 @@ def _row(event: EventRecord, *, with_run: bool) -> tuple[str, ...]:
 def _value(name: str, value: object) -> str:
     if name == "duration_ns" and isinstance(value, int):
         return f"{value} ({seconds(value)})"
-    return str(value)
+    return short(value) if isinstance(value, str) and _DIGEST.fullmatch(value) else str(value)

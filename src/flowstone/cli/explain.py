@@ -18,6 +18,7 @@ from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.show import asked_for
 from flowstone.cli.words import counted, seconds
 from flowstone.execution.decision import short
+from flowstone.execution.step import OBSERVED
 from flowstone.stores import processes
 from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
 
@@ -58,6 +59,9 @@ def explain(ctx: click.Context, asset: str, partition: str | None, as_json: bool
     if evidence.newer is not None:
         name, key, state = evidence.newer.asset, evidence.newer.partition, evidence.newer.state
         say(f"Newer: {place(name, key)} is {state}: flowstone explain {quoted(name)}{option_of(key)}")
+    if found.output is not None:
+        again = f"flowstone run {quoted(asset)}{option_of(found.partition)} --dry-run"
+        say(f"Not asked here: the code and the sources as they are now.  {again}")
     say(f"Next: {_next(found, evidence)}")
 
 
@@ -97,7 +101,7 @@ def _verdict(found: Explanation, evidence: Evidence) -> str:
     name, condition = place(found.asset, found.partition), found.condition
     match condition.state:
         case "up to date":
-            return f"{name} is current and up to date, as far as the store can tell"
+            return f"{name} is current and up to date"
         case "outdated":
             return f"{name} is current but outdated: {'; '.join(condition.because)}"
         case "gone":
@@ -140,8 +144,10 @@ def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
     if output is None or run is None:
         return
     rows = f"  {counted(output.rows, 'row')}" if output.rows is not None else ""
-    version = f"{output.id}, version {output.version} of {found.versions}"
-    yield "value", f"{sha(output.digest)}  {output.size:,} bytes  {output.format}{rows}   {version}"
+    what = f"{sha(output.digest)}  {counted(output.size, 'byte')}  {output.format}{rows}"
+    if output.manager == OBSERVED:
+        what = f"{output.location}  (observed, never computed here)"
+    yield "value", f"{what}   {output.id}, version {output.version} of {found.versions}"
     yield "summary", output.summary
     attempt = next((a for a in found.attempts if a.number == output.attempt), None)
     if attempt is None:
@@ -161,8 +167,8 @@ def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
     yield from _inputs(found)
     failures = [error for error in found.errors if error.run_id == run.id]
     failed = f", {counted(len(failures), 'error')} {cure(failures[0])} ({failures[0].id})" if failures else ""
-    recorded = f"{counted(len(found.attempts), 'attempt')}{failed}, {counted(len(evidence.events), 'event')}"
-    yield "evidence", f"{recorded}       flowstone events --run {run.id} --asset {quoted(found.asset)}"
+    yield "evidence", f"{counted(len(found.attempts), 'attempt')}{failed}, {counted(len(evidence.events), 'event')}"
+    yield "", f"flowstone events --run {run.id} --asset {quoted(found.asset)}"
 
 
 def _inputs(found: Explanation) -> Iterator[Field]:

@@ -60,7 +60,7 @@ def _draw(walk: Walk, *, down: bool) -> None:
         output = walk.outputs[id]
         alias = f"  as {parameter}" if parameter and not down and parameter != output.asset else ""
         again = "  (shown above)" if id in drawn and id in nearer else ""
-        say(f"{'   ' * (depth - 1) + f'{arrow} ' if depth else ''}{label(output)}{alias}{again}")
+        say(f"{'  ' + '   ' * (depth - 1) + f'{arrow} ' if depth else ''}{label(output)}{alias}{again}")
         if id not in drawn:
             drawn.add(id)
             pending += [(there, depth + 1, name) for name, there in reversed(nearer.get(id, []))]

@@ -43,7 +43,7 @@ def say_fields(fields: Iterable[tuple[str, str]], indent: str = "  ") -> None:
     """Print ``name  value`` lines with aligned values; fields without a value are left out."""
     for name, value in fields:
         if value:
-            say(f"{indent}{name:<11} {value}")
+            say(f"{indent}{name:<12} {value}")
 
 
 def say_json(value: Any, indent: int = 0) -> None:
@@ -83,7 +83,7 @@ def shown(partition: str) -> str:
 
 def place(asset: str, partition: str) -> str:
     """``orders``, or ``orders 2026-11-23``."""
-    return f"{asset} {shown(partition)}" if partition else asset
+    return f"{asset} {shown(partition)}".strip() if partition else asset
 
 
 def option_of(partition: str) -> str:

@@ -53,7 +53,7 @@ class Terminated(KeyboardInterrupt):
 
 
 flowstone = LazyGroup(
-    VERBS, name="flowstone", params=shared_options(hidden=False), context_settings={"help_option_names": ["-h", "--help"]},
+    VERBS, name="flowstone", params=shared_options(hidden=False), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, subcommand_metavar="VERB [TARGETS]",
     help="Materialize assets, keep evidence of it, and answer questions about both.",
     epilog="flowstone VERB --help tells more. Every verb that reads takes --json.",
     callback=lambda: None,

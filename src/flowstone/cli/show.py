@@ -162,7 +162,7 @@ def _say_output(output: OutputRecord, made_from: Walk, *, is_current: bool) -> N
     rows = f", {counted(output.rows, 'row')}" if output.rows is not None else ""
     say_fields([
         ("value", f"sha256 {output.digest}"),
-        ("", f"{output.size:,} bytes, {output.format}{rows}"),
+        ("", f"{counted(output.size, 'byte')}, {output.format}{rows}"),
         ("summary", output.summary),
         ("stored", f"{output.manager}  {output.location}  {when(output.created_at)}"),
         ("made by", f"{output.run_id} attempt {output.attempt}" if output.attempt else output.run_id),

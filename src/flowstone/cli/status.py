@@ -38,7 +38,7 @@ def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, 
     say()
     counts = Counter(condition.state for condition in listed)
     summed = ", ".join(f"{count:,} {state}" for state, count in counts.items())
-    say(f"{summed}, compared with the code as it was last run.")
+    say(f"{summed}. Compared with the code as it was last run; flowstone run --dry-run asks the code as it is now.")
     first = next((condition for condition in listed if condition.state != "up to date"), None)
     if first is not None:
         say(f"Why: flowstone explain {first.asset}{option_of(first.partition)}")

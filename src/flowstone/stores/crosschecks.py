@@ -40,6 +40,11 @@ def disagreements(connection: Connection) -> list[tuple[str, int, str]]:
     return found
 
 
+def integrity(connection: Connection) -> str:
+    """What the database's own quick check says: ``ok``, or the first fault."""
+    return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+
+
 def attempts(connection: Connection) -> int:
     """How many attempts there are."""
     return int(connection.execute(select(func.count()).select_from(attempt)).scalar_one())

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection as Connection  # noqa: PLC0414 - rooms above name it from here
+from sqlalchemy import inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from flowstone.events.dispatcher import Dispatcher
@@ -149,6 +150,7 @@ class Database:
         try:
             with self._speaking():
                 if create:
+                    self.backend.make_folder()
                     self._create()
                 self._check_schema()
         except BaseException:

@@ -46,6 +46,18 @@ class SqliteBackend:
         """Whether the database is there; asking creates nothing."""
         return self.in_memory or Path(self.path).exists()
 
+    def make_folder(self) -> None:
+        """Make the folder the database file goes to."""
+        if self.in_memory:
+            return
+        folder = Path(self.path).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"cannot write to {folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
+            ) from error
+
     def begin(self) -> Any:
         """Take the writer and return its cursor inside ``BEGIN IMMEDIATE``."""
         if self._writer is None:

@@ -188,3 +188,10 @@ def newest_by_asset(connection: Connection, project: str) -> dict[tuple[str, str
     )
     rows = connection.execute(select(materialization).where(materialization.c.id.in_(newest))).mappings()
     return {(row["asset"], row["partition"]): MaterializationRecord.of(row) for row in rows}
+
+
+def partitions_of(connection: Connection, project: str, asset: str) -> list[str]:
+    """The encoded partitions of an asset that any run was asked for."""
+    query = select(materialization.c.partition).distinct().join(run, run.c.id == materialization.c.run_id)
+    key = (run.c.project == project, materialization.c.asset == asset)
+    return list(connection.execute(query.where(*key).order_by(materialization.c.partition)).scalars())

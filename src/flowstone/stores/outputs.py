@@ -116,8 +116,8 @@ def find(connection: Connection, ids: Iterable[str]) -> dict[str, OutputRecord]:
 def one(connection: Connection, project: str, id: str) -> OutputRecord:
     """The output with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
     key = (output.c.project == project, output.c.id.startswith(id, autoescape=True))
-    rows = list(connection.execute(select(*_columns).where(*key).limit(2)))
-    if len(rows) != 1:
+    rows = list(connection.execute(select(*_columns).where(*key).order_by(output.c.id).limit(2)))
+    if not rows or (len(rows) > 1 and _record(rows[0]).id != id):
         raise NotFoundError(
             f"there is {'more than one' if rows else 'no'} output {id!r}", hint="flowstone show RUN lists a run's outputs"
         )

@@ -144,6 +144,15 @@ def test_the_plot_shows_problems_before_size(site):
     assert len(chosen) == 12
 
 
+def test_bytecode_is_blamed_only_where_it_is_to_blame(site):
+    """The page explains unchecked files by bytecode only where most of them are bytecode."""
+    site.add("lib", files={"a.py": "a"})
+    assert "mostly bytecode" not in render(site)
+
+    site.add("more", rows=("b.pyc,,", "c.pyc,,", "d.pyc,,"))
+    assert "mostly bytecode" in render(site)
+
+
 def test_a_row_says_what_was_not_checked(site):
     """The table of everything names unchecked files and the reason why a whole distribution was not compared."""
     entry = {
