@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types floors bench prove api pins clean
+.PHONY: help setup demo test check lint types floors bench prove api docs pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ prove: $(VENV)/.dev  ## run the long matrices: crashes, races, seeds
 
 api: $(VENV)/.dev  ## write tests/architecture/public_api.txt again, after a wanted change of the public names
 	@FLOWSTONE_WRITE_API=1 $(PYTEST) -q tests/architecture/test_public_api.py
+
+docs: $(VENV)/.dev  ## write the reference pages of docs/ again, after a change of events, settings or verbs
+	@$(BIN)/python docs/generate.py
 
 pins: $(VENV)/.dev  ## resolve every dependency anew for Python 3.11 to 3.13 and write constraints.txt
 	@$(PIP) install uv

@@ -41,7 +41,7 @@ SHOWS = {
         "skipped:  [('invoice', 'upstream_failed', 'upstream contract failed')]",
         "overview: {'stock': 12, 'delivery': 'unloaded', 'contract': None}",
         "error:    stock attempt 1: TimeoutError: the warehouse did not answer (cured by attempt 2)",
-        "error:    delivery attempt 2: RetryLater: the lorry is on its way (cured by attempt 3)",
+        "error:    contract attempt 1: GiveUp: the supplier is gone; password=[redacted] (not cured)",
     ],
     "05_events_of_your_own.py": [
         "run:      success",

@@ -8,6 +8,7 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.decision import short
+from flowstone.execution.schedule import GOOD
 from flowstone.execution.session import as_output
 from flowstone.stores import materializations, outputs, pipelines
 from flowstone.stores.lineage import edges_into
@@ -63,6 +64,8 @@ class Conditions:
         output, last = self._current.get(place), self._last.get(place)
         if output is None:
             because: tuple[str, ...] = (f"the last run ended {last.status}: {last.message}",) if last and last.message else ()
+            if last is not None and last.status in GOOD:
+                because = ("it was invalidated",)
             return Condition(asset, partition, "missing", because, None, last)
         if self.defined.get(asset, {}).get("kind") != "observed" and not self._io.get(output.manager).exists(as_output(output)):
             return Condition(asset, partition, "gone", ("its stored bytes are gone",), output, last)

@@ -26,6 +26,7 @@ from flowstone.execution.preview import Preview, preview
 from flowstone.execution.result import RunResult
 from flowstone.execution.run import Runs
 from flowstone.execution.session import Session, as_output
+from flowstone.execution.step import OBSERVED
 from flowstone.foundation import settings as settings_
 from flowstone.foundation.clock import Clock, as_datetime
 from flowstone.foundation.errors import MissingOutputError, UsageError
@@ -135,13 +136,15 @@ class FlowStone:
         Raises :class:`MissingOutputError` when there is none.
         """
         record = self._found.output(asset, partition, run_id=run_id)
+        if record.manager == OBSERVED:
+            return record.location  # its version is its value, as for the assets that need it
         declared = self.pipeline[asset] if self.pipeline is not None and asset in self.pipeline else None
         produced = declared.return_annotation() if declared is not None else None
         return self._deployment.io.get(record.manager).load(as_output(record), as_, produced=produced)
 
     def get_bytes(self, asset: str, *, partition: Any = None, run_id: str | None = None) -> bytes:
         """Return the stored bytes of the asset's value, checked against their digest and never interpreted."""
-        record = self._found.output(asset, partition, run_id=run_id)
+        record = self._found.stored(asset, partition, run_id=run_id)
         return self._deployment.io.get(record.manager).read_bytes(as_output(record))
 
     def exists(self, asset: str, *, partition: Any = None) -> bool:
@@ -150,7 +153,7 @@ class FlowStone:
             record = self._found.output(asset, partition)
         except MissingOutputError:
             return False
-        return self._deployment.io.get(record.manager).exists(as_output(record))
+        return record.manager == OBSERVED or self._deployment.io.get(record.manager).exists(as_output(record))
 
     # -- questions ------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key, encode_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.planner import Planner
+from flowstone.execution.step import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
 from flowstone.stores import materializations, outputs, pipelines, runs
@@ -37,6 +38,8 @@ class Found:
         for encoded in [*stored, *self._tried(asset)]:
             if text in (encoded, display_key(decode_key(encoded))):
                 return encoded
+        if not any([*stored, *self._tried(asset)]):
+            raise PartitionError(f"asset {asset!r} has no partitions, but partition {text!r} was given", hint="leave it out")
         shown = ", ".join(display_key(decode_key(encoded)) for encoded in sorted(stored)[:20])
         raise PartitionError(f"{asset} has no value for partition {text!r}", hint=f"it has: {shown or 'none'}")
 
@@ -67,6 +70,15 @@ class Found:
         if record is None:
             where = f"{asset} {display_key(decode_key(encoded))}" if encoded else asset
             raise MissingOutputError(f"{where} has no value", hint=f"flowstone run {asset}")
+        return record
+
+    def stored(self, asset: str, partition: Any = None, *, run_id: str | None = None) -> OutputRecord:
+        """The output, if FlowStone has its bytes; raises :class:`MissingOutputError` for an observed source."""
+        record = self.output(asset, partition, run_id=run_id)
+        if record.manager == OBSERVED:
+            raise MissingOutputError(
+                f"{asset} is observed only: its bytes are not kept here", hint=f"its version is {record.location}"
+            )
         return record
 
     def _of_run(self, asset: str, partition: Any, run_id: str) -> OutputRecord:

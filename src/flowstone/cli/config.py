@@ -31,8 +31,7 @@ def show(ctx: click.Context, as_json: bool) -> None:
             say_json({"key": key, "value": value, "source": source})
         return
     say(f"settings file {settings.file or '(none)'}   environment {settings.environment or '(none)'}")
-    for key, value, source in rows:
-        say_rows([(f"{key:<20}", f"{source:<20}", _text(value))])
+    say_rows((key, source, _text(value)) for key, value, source in rows)
 
 
 def _safe(key: str, value: Any, redactor: Redactor) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from sqlalchemy import func, select
 
 from flowstone import FlowStone
 from flowstone.cli.grammar import given, json_option
@@ -15,8 +16,8 @@ from flowstone.cli.words import bytes_of
 from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.settings import Settings
-from flowstone.stores import dialects, migrations
-from flowstone.stores.tables import SCHEMA_VERSION, metadata
+from flowstone.stores import crosschecks, dialects, migrations
+from flowstone.stores.tables import SCHEMA_VERSION
 
 
 @click.group()
@@ -31,7 +32,8 @@ def info(ctx: click.Context, as_json: bool) -> None:
     """Say which database it is, its schema, and how much is in it."""
     settings = find(given(ctx)).settings
     path = _existing(settings)
-    version = migrations.version(settings.database_url)
+    with _speaking(settings):
+        version = migrations.version(settings.database_url)
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) if path else 0
     rows = _rows(open_for_reading(ctx)) if version == SCHEMA_VERSION else {}
     url = Redactor(settings.redaction_patterns).text(settings.database_url)
@@ -51,7 +53,8 @@ def upgrade(ctx: click.Context) -> None:
     """Bring the database to the schema of this version of FlowStone; a current one is left as it is."""
     settings = find(given(ctx)).settings
     _existing(settings)
-    before, now = migrations.upgrade(settings.database_url)
+    with _speaking(settings):
+        before, now = migrations.upgrade(settings.database_url)
     say(f"The schema is {now}; nothing to do." if before == now else f"The schema was {before or 'none'} and is {now} now.")
 
 
@@ -63,7 +66,18 @@ def _existing(settings: Settings) -> Path | None:
     return None if backend.in_memory else Path(backend.path)
 
 
+@contextmanager
+def _speaking(settings: Settings) -> Iterator[None]:
+    """Turn what the driver raises into one clear error."""
+    try:
+        yield
+    except Exception as error:
+        clear = dialects.explain(error, dialects.connect(settings.database_url).describe)
+        if clear is None:
+            raise
+        raise clear from error
+
+
 def _rows(flow: FlowStone) -> dict[str, int]:
     with reading(flow) as connection:
-        counts = {table.name: select(func.count()).select_from(table) for table in metadata.sorted_tables}
-        return {name: connection.execute(query).scalar_one() for name, query in counts.items()}
+        return crosschecks.rows(connection)

@@ -44,6 +44,11 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
             f"the demo needs packages that are not installed: {', '.join(missing)}", hint="pip install 'flowstone[demo]'"
         )
     environment = _environment(python)
+    if shutil.which(environment) is None and not Path(environment).is_dir():
+        raise UsageError(
+            f"--python {environment}: there is no such interpreter",
+            hint="give the path of a python, or of an environment's folder",
+        )
     lines = _write(folder, environment if python else None)
     console = terminal()
     if not quiet:

@@ -157,7 +157,7 @@ def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
         where = f", pid {evidence.process.pid} on {evidence.process.host}" if evidence.process else ""
         yield "computed", f"{run.id} attempt {attempt.number}, {when(output.created_at)}{took}{where}"
     because = next((str(e.payload["because"]) for e in evidence.events if e.payload.get("because")), "")
-    yield "because", because
+    yield "because", because.replace("has no value yet", "it had no value yet")
     command = f" from `{run.provenance['command']}`" if run.provenance.get("command") else ""
     yield "requested by", f"{who(run.actor, run.identity)}{command}, for {asked_for(run)}"
     source = f"   source {short(output.source_version)}" if output.source_version else ""

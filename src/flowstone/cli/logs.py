@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 import click
-from sqlalchemy import Connection
 
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import place, plain_of, say, say_json
@@ -16,6 +15,7 @@ from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import UsageError
 from flowstone.stores import logs as lines
 from flowstone.stores import runs
+from flowstone.stores.database import Connection
 from flowstone.stores.records import LogRecord
 
 PAGE = 5_000

@@ -53,7 +53,8 @@ class Terminated(KeyboardInterrupt):
 
 
 flowstone = LazyGroup(
-    VERBS, name="flowstone", params=shared_options(hidden=False), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, subcommand_metavar="VERB [TARGETS]",
+    VERBS, name="flowstone", params=shared_options(hidden=False), subcommand_metavar="VERB [TARGETS]",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Materialize assets, keep evidence of it, and answer questions about both.",
     epilog="flowstone VERB --help tells more. Every verb that reads takes --json.",
     callback=lambda: None,
@@ -80,7 +81,7 @@ def execute(arguments: Sequence[str]) -> int:
         return UNREAD
     except (KeyboardInterrupt, click.Abort) as error:
         _say_interrupted(error)
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        return TERMINATED if isinstance(error, Terminated) or _was_terminated() else INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to hear of it
         return _say_error(error)
     return code
@@ -98,6 +99,11 @@ def _invoke(arguments: list[str]) -> int:
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being obeyed; a second one must not break off the settling
     raise Terminated
+
+
+def _was_terminated() -> bool:
+    """Whether SIGTERM was obeyed: what stopped a run is told as data, so the class of the interrupt may be lost on the way."""
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def _stop_writing() -> None:

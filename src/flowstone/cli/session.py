@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from sqlalchemy import Connection
 
 from flowstone import FlowStone, Pipeline
 from flowstone.cli.grammar import Given, given
@@ -21,6 +20,7 @@ from flowstone.foundation import settings as settings_
 from flowstone.foundation.errors import LoadError, did_you_mean
 from flowstone.foundation.settings import Settings
 from flowstone.observability import logs
+from flowstone.stores.database import Connection
 
 
 class Found(NamedTuple):

@@ -16,6 +16,7 @@ from flowstone.cli.runs import took
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.words import bytes_of, counted, seconds
 from flowstone.execution.decision import short
+from flowstone.execution.step import OBSERVED
 from flowstone.foundation.errors import NotFoundError
 from flowstone.ledger.lineage import Walk, walk
 from flowstone.stores import errors, outputs
@@ -96,7 +97,7 @@ def _step(
     if row is None:
         return place(*step), "pending", ""
     tries = attempts.get(row.id, [])
-    text = row.message or (made[row.output].summary or bytes_of(made[row.output].size) if row.output in made else "")
+    text = row.message or (_about(made[row.output]) if row.output in made else "")
     more = [text]
     if row.status == "failed" and step in failed:
         more = [f"{headline(failed[step])}  ({failed[step].id})"]
@@ -105,6 +106,10 @@ def _step(
     if len(tries) > 1:
         more.append(f"attempt {tries[-1].number}")
     return place(*step), WORDS.get(row.status, row.status), "   ".join(part for part in more if part)
+
+
+def _about(output: OutputRecord) -> str:
+    return output.summary or (f"version {output.location}" if output.manager == OBSERVED else bytes_of(output.size))
 
 
 def _next(view: RunView) -> str:

@@ -24,13 +24,15 @@ LISTED = 20
 @click.pass_context
 def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, as_json: bool) -> None:
     """Say which assets are up to date, outdated, missing or gone; of each its newest partition, of a named ASSET every one."""
-    conditions = choose(open_for_reading(ctx).status(), targets, partition)
+    flow = open_for_reading(ctx)
+    conditions = choose(flow.status(), targets, partition)
     if as_json:
         for condition in conditions:
             say_json(_plain(condition))
         return
     if not conditions:
-        say("No assets yet: nothing has been run in this project. Next: flowstone run")
+        settings = flow.settings
+        say(f"No assets yet: nothing was run in project {settings.project}, home {settings.home}. Next: flowstone run")
         return
     listed = conditions if targets or partition else _newest(conditions)
     others = Counter(condition.asset for condition in conditions)

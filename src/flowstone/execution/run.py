@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from flowstone.assets.pipeline import Pipeline
@@ -46,7 +47,7 @@ class Runs:
         run_id, trace_id = services.ids.new("run"), services.ids.trace_id()
         now = services.database.now()
         digest = pipeline.digest()
-        with services.database.transaction() as tx:
+        with self._suspending(run_id, trace_id), services.database.transaction() as tx:
             pipelines.remember(tx, services.project, pipeline.name, digest, pipeline.definition(), now)
             runs.insert(tx, {
                 "id": run_id, "project": services.project, "pipeline": pipeline.name, "definition": digest, "status": "running",
@@ -88,7 +89,7 @@ class Runs:
             )
         with services.database.reading() as connection:
             plan = plans.decode(to_json(runs.plan_of(connection, run.id)).encode())
-        with services.database.transaction() as tx:
+        with self._suspending(run.id, run.trace_id), services.database.transaction() as tx:
             if not runs.move(tx, run.id, "waiting", "running", process=services.process):
                 raise UsageError(f"{run.id} was resumed by somebody else just now", hint=f"flowstone show {run.id}")
             tx.emit(
@@ -118,22 +119,29 @@ class Runs:
         return self._work(session, run.trace_id, run.requested_at)
 
     def _work(self, session: Session, trace_id: str, started: int) -> RunResult:
-        try:
+        with self._suspending(session.run_id, trace_id):
             session.prepare()
             Inline(session).run()
-        except BaseException as error:
-            self._suspend(session, trace_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "error", error)
-            raise
         return self._finish(session, trace_id, started)
 
-    def _suspend(self, session: Session, trace_id: str, reason: str, error: BaseException) -> None:
+    @contextmanager
+    def _suspending(self, run_id: str, trace_id: str) -> Iterator[None]:
+        """Whatever stops the work, if it is still this process's, leaves the run waiting to be resumed."""
+        try:
+            yield
+        except BaseException as error:
+            self._suspend(run_id, trace_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "error", error)
+            raise
+
+    def _suspend(self, run_id: str, trace_id: str, reason: str, error: BaseException) -> None:
         try:
             with self._services.database.transaction() as tx:
-                if runs.move(tx, session.run_id, "running", "waiting", held=self._services.process, outcome={"reason": reason}):
-                    tx.emit(RunSuspended, pipeline=self._pipeline.name, run_id=session.run_id, trace_id=trace_id, reason=reason)
+                if runs.move(tx, run_id, "running", "waiting", held=self._services.process, outcome={"reason": reason}):
+                    tx.emit(RunSuspended, pipeline=self._pipeline.name, run_id=run_id, trace_id=trace_id, reason=reason)
+                    error.__dict__["run_id"] = run_id
         except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
             error.add_note(f"and the run could not be marked as waiting: {refused}")
-        error.__dict__["run_id"] = session.run_id
+            error.__dict__["run_id"] = run_id
 
     def _finish(self, session: Session, trace_id: str, started: int) -> RunResult:
         endings = session.schedule.endings

@@ -14,7 +14,7 @@ _NAMES = (
     r"pass(?:word|wd|phrase|code|key|(?![a-z]))|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
     r"|authorization|cookie"
 )
-_VALUE = r"[\\\[({]*(?:\"[^\"]*\"|'[^']*')|[^\s,;&\"']+"
+_VALUE = r"[\\\[({]*(?:\"[^\"]*\"|'[^']*'|[\"']?[^\s,;&\"']+)"  # a text may end before the closing quote
 _DEFAULT = re.compile(
     "|".join(
         (

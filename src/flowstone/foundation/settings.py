@@ -232,6 +232,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _table(path: Path) -> dict[str, Any]:
     table = _read(path)
     found = table if path.name == FILES[0] else table["tool"]["flowstone"]
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: flowstone = {found!r} must be a table", hint="write [tool.flowstone]")
+    if not isinstance(found.get("environments", {}), dict):
+        raise SettingsError(f"{path}: environments = {found['environments']!r} must be a table", hint="write [environments.NAME]")
     return dict(found)
 
 

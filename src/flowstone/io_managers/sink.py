@@ -14,8 +14,8 @@ from flowstone.io_managers.failures import storage_error
 class Sink(io.RawIOBase):
     """A write-only binary file whose bytes go to *put*, with the size and digest of what has been written.
 
-    It has no file descriptor to offer on purpose: libraries that find one write past it. A failed write is remembered in
-    ``failure``, because frame libraries rename the exceptions of the file they write to. *reopen* gives what was written so far
+    It has no file descriptor to offer on purpose: libraries that find one write past it. A failed write is the last one and is
+    remembered in ``failure``, because frame libraries rename the exceptions of the file they write to. *reopen* gives what was written so far
     to whoever must read it back, as a path or a file.
     """
 
@@ -41,6 +41,8 @@ class Sink(io.RawIOBase):
             data = memoryview(data).cast("B")
         size = len(data)
         if self._put is not None:
+            if self.failure is not None:
+                raise self.failure
             try:
                 self._put(data)
             except OSError as error:

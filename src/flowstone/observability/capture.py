@@ -18,6 +18,7 @@ from flowstone.foundation.clock import Clock
 from flowstone.foundation.redaction import Redactor
 
 MAX_LINE = 16_384
+_assets = logging.getLogger("flowstone.asset")  # parent of every ``ctx.log``
 
 
 class Line(NamedTuple):
@@ -46,6 +47,7 @@ class Capture:
         self._users = 0
         self._lock = threading.Lock()
         self._handler = _Handler(self)
+        self._level = logging.NOTSET
         self._streams: list[tuple[str, TextIO, _Stream]] = []
 
     def add(self, scope: Scope, level: str, logger: str, message: str) -> None:
@@ -94,6 +96,9 @@ class Capture:
             if self._users > 1:  # another run of this process has it on
                 return self
         logging.getLogger().addHandler(self._handler)
+        self._level = _assets.level
+        if self._level == logging.NOTSET:  # what assets say is kept, whatever the root logger shows
+            _assets.setLevel(logging.INFO)
         for name in ("stdout", "stderr"):
             original = getattr(sys, name)
             stream = _Stream(self, name, original)
@@ -107,6 +112,7 @@ class Capture:
             if self._users:
                 return
         logging.getLogger().removeHandler(self._handler)
+        _assets.setLevel(self._level)
         for name, original, stream in self._streams:
             if getattr(sys, name) is stream:  # somebody else's replacement is not ours to undo
                 setattr(sys, name, original)

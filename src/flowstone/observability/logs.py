@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from flowstone.events.catalogue import ErrorRecorded, HandlerFailed, MaterializationException, RunSuspended
 from flowstone.events.context import current
 from flowstone.events.event import Event, attributes_of
-from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.serialize import to_json
 
 _WARNINGS = (MaterializationException, RunSuspended, HandlerFailed)
@@ -24,6 +24,9 @@ _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160
     0x2028: "\\u2028",
     0x2029: "\\u2029",
 }
+_CONTROL |= {
+    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}  # turn text round
 
 log = logging.getLogger("flowstone.events")
 
@@ -59,7 +62,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
         line: dict[str, Any] = {
-            "ts": as_datetime(int(record.created * 1e9)).isoformat().replace("+00:00", "Z"),
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "msg": record.getMessage(),
@@ -87,7 +90,7 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of text."""
-        at = as_datetime(int(record.created * 1e9)).strftime("%H:%M:%S")
+        at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
@@ -98,6 +101,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> logging.Ha
     """Send log records of *level* and above to *stream* (default: standard error) as ``json`` or ``console`` lines."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
+    handler.setLevel(level.upper())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level.upper())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select, text
 
-from flowstone.stores.tables import attempt
+from flowstone.stores.tables import attempt, metadata
 
 _CHECKS = {
     "every attempt has its start event": """
@@ -43,6 +43,12 @@ def disagreements(connection: Connection) -> list[tuple[str, int, str]]:
 def integrity(connection: Connection) -> str:
     """What the database's own quick check says: ``ok``, or the first fault."""
     return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+
+
+def rows(connection: Connection) -> dict[str, int]:
+    """How many rows each table has."""
+    counts = {table.name: select(func.count()).select_from(table) for table in metadata.sorted_tables}
+    return {name: int(connection.execute(query).scalar_one()) for name, query in counts.items()}
 
 
 def attempts(connection: Connection) -> int:

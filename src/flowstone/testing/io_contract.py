@@ -140,7 +140,7 @@ class IOManagerContract:
 
     def test_streams_can_be_loaded_twice(self, manager: IOManager) -> None:
         """An iterator of bytes or text is stored as one value, which can be loaded again and again."""
-        for pieces in ([b"ab", b"", b"c"], ["ä", "b"]):
+        for pieces in ([b"ab", b"", b"c"], ["ä", "b"], [b"x" * 700_000, b"y" * 700_000, b"z"]):
             output = manager.store(iter(pieces), a_target())
             whole = type(pieces[0])().join(pieces)  # type: ignore[arg-type]
             assert [manager.load(output), manager.load(output)] == [whole, whole]

@@ -33,8 +33,8 @@ def distributions(ctx, config) -> dict:
 @asset(partitions=day, source=True, version=files_version, config={"python": None}, retries=Retry(attempts=3, delay=0.5))
 def integrity(ctx, config) -> dict:
     """Whether every file is still what was installed."""
-    if ctx.attempt == 1:  # on purpose, once, so that you see what a retry looks like: delete these two lines
-        raise TimeoutError("reading the last chunk")
+    if ctx.attempt == 1:  # so that you see what a retry looks like: delete these two lines
+        raise TimeoutError("reading the last chunk (the demo does this once, on purpose)")
     records = review.integrity.read_records(review.environment.find(config["python"]))
     result = review.integrity.check(records, track=lambda files: ctx.track(files, unit="files"))
     ctx.summary(review.integrity.summary(result))

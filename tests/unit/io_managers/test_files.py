@@ -96,6 +96,18 @@ def test_file_systems_without_links(files: FilesIOManager, monkeypatch: pytest.M
     assert len(files_in(files.root)) == 2
 
 
+def test_link_that_cannot_be_renamed(files: FilesIOManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the shared name cannot take the new file's place, the output keeps its own bytes and the spare name goes."""
+    first = files.store("same", a_target())
+    replace = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda source, target: (failing(errno.EPERM) if "-link" in source else replace)(source, target)
+    )
+    second = files.store("same", a_target(), previous=first)
+    assert files.load(second) == "same"
+    assert files_in(files.root) == sorted([file_of(files, first), file_of(files, second)])
+
+
 def test_storing_the_same_target_again(files: FilesIOManager) -> None:
     """Storing to one target twice, even with itself as the previous output, leaves one file with the last value."""
     target = a_target()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,6 +221,22 @@ def test_full_disk_is_told_by_every_library(tmp_path: Path, monkeypatch: pytest.
     assert caught.value.context["errno"] == "ENOSPC"
     assert not isinstance(caught.value, FormatError)
     assert files_in(tmp_path) == []
+
+
+def test_nothing_is_written_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Parquet writer that closes its half-written file late writes nothing more, not even into somebody else's file."""
+    files, write, failures = FilesIOManager(tmp_path), os.write, list[int]()
+
+    def filling(descriptor: int, data: bytes) -> int:
+        if os.fstat(descriptor).st_size == 0:
+            return write(descriptor, data)
+        failures.append(len(data))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", filling)
+    with pytest.raises(StorageError, match="No space left"):
+        files.store(iter([pl.DataFrame({"a": range(1000)})] * 3), a_target())
+    assert len(failures) == 1
 
 
 @pytest.mark.parametrize(

@@ -55,15 +55,17 @@ def test_another_process_has_nothing() -> None:
     assert "files" in (caught.value.hint or "")
 
 
-def test_there_is_no_file() -> None:
+def test_there_is_no_file(tmp_path: Path) -> None:
     """A consumer that wants a ``Path`` is told to use files, and ``path`` is ``None``; a path kept as a value comes back."""
     memory = MemoryIOManager()
     output = memory.store([1], a_target())
     assert memory.path(output) is None
     with pytest.raises(FormatError, match="has no file"):
         memory.load(output, Path)
-    kept = memory.store(Path("somewhere"), a_target())
-    assert (memory.load(kept), memory.load(kept, Path), kept.format) == (Path("somewhere"), Path("somewhere"), "object")
+    users = tmp_path / "model.onnx"
+    users.write_bytes(b"weights")
+    kept = memory.store(users, a_target())
+    assert (memory.load(kept), memory.load(kept, Path), kept.format) == (users, users, "object")
 
 
 def test_spent_iterators_are_not_kept() -> None:

@@ -1,0 +1,130 @@
+"""A log record is one physical line, whatever is in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstone.events.catalogue import ErrorRecorded, MaterializationException, RunStart, RunSuspended
+from flowstone.events.context import Scope, current
+from flowstone.observability.logs import ConsoleFormatter, JsonFormatter, configure, log_event, one_line
+
+
+def record(message="text", *args, name="acme.log", level=logging.INFO, **extra):
+    made = logging.LogRecord(name, level, "file.py", 1, message, args, None)
+    made.created = 1_767_225_600.25
+    made.__dict__.update(extra)
+    return made
+
+
+def error_info(error):
+    return (type(error), error, None)
+
+
+@pytest.fixture
+def scope():
+    token = current.set(Scope("run_1", "orders", "eu", 2, "f" * 32))
+    yield
+    current.reset(token)
+
+
+@given(st.text())
+def test_one_line_is_one_line(text):
+    """No line break and no control character is left, however they are written."""
+    clean = one_line(text)
+
+    assert len(clean.splitlines()) <= 1
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in clean)
+
+
+def test_a_message_cannot_forge_a_line_or_move_the_cursor():
+    """Line breaks of every kind and terminal commands are written as escapes; other characters stay."""
+    assert one_line("a\nb\r\nc\td\x1b[2Je\x00f\x85g\u2028h\u2029") == "a\\nb\\r\\nc\\td\\x1b[2Je\\x00f\\x85g\\u2028h\\u2029"
+    assert one_line("grün 🐍 \\n") == "grün 🐍 \\n"
+
+
+def test_a_console_line_has_time_level_logger_and_message():
+    """A console line is readable, and one line even with a traceback or a strange logger name."""
+    assert ConsoleFormatter().format(record("%d orders", 3)) == "00:00:00 info    acme.log  3 orders"
+
+    text = ConsoleFormatter().format(record("bad\nnews", name="a\nb", exc_info=error_info(ValueError("x\ny"))))
+    assert text == "00:00:00 info    a\\nb  bad\\nnews\\nValueError: x\\ny"
+
+
+def test_a_json_line_has_the_record():
+    """A JSON line has time, level, logger and message; the traceback is a field."""
+    text = JsonFormatter().format(record("a\n%s", "b", exc_info=error_info(ValueError("x"))))
+
+    assert "\n" not in text
+    assert json.loads(text) == {
+        "ts": "2026-01-01T00:00:00.250000Z", "level": "info", "logger": "acme.log", "msg": "a\nb", "traceback": "ValueError: x",
+    }  # fmt: skip
+
+
+def test_a_json_line_has_the_context(scope):
+    """Within an attempt every line says which; the fields of an event stand beside it."""
+    line = json.loads(JsonFormatter().format(record(flowstone={"event": "acme.tick", "number": 3})))
+
+    assert line | {"ts": ""} == {
+        "ts": "", "level": "info", "logger": "acme.log", "msg": "text", "run_id": "run_1", "asset": "orders", "partition": "eu",
+        "attempt": 2, "trace_id": "f" * 32, "event": "acme.tick", "number": 3,
+    }  # fmt: skip
+
+
+def test_what_json_cannot_hold_does_not_cost_the_line():
+    """A value without a JSON form and half a surrogate pair are written as text."""
+    line = json.loads(JsonFormatter().format(record("a \ud800", flowstone={"thing": {1, 2}.__class__})))
+
+    assert (line["msg"], line["thing"]) == ("a \\ud800", "<class 'set'>")
+
+
+@given(st.text(), st.text())
+def test_a_json_line_is_one_line(message, name):
+    """Whatever the message and the logger's name, the line is one line and can be read back."""
+    text = JsonFormatter().format(record("%s", message, name=name))
+
+    assert len(text.split("\n")) == 1
+    assert json.loads(text)["msg"] == message.encode("utf-8", "backslashreplace").decode()
+
+
+def test_events_are_rendered_with_their_level_and_fields(caplog):
+    """An event becomes a record: its documentation and fields as text, the fields beside it, empty ones left out."""
+    caplog.set_level(logging.INFO)
+    place = {"asset": "orders", "partition": "", "run_id": "run_1", "attempt": 1}
+    log_event(RunStart(at=1, pipeline="shop", run_id="run_1", steps=2, partition="", actor="ann", identity="os", definition="d"))
+    log_event(RunSuspended(at=1, pipeline="shop", run_id="run_1", reason="interrupted"))
+    log_event(MaterializationException(at=1, kind="error", final=False, duration_ns=5, type="ValueError", message="m", **place))
+    log_event(ErrorRecorded(at=1, type="ValueError", retryable=False, error="err_1", fingerprint="f", message="m", **place))
+
+    assert [entry.levelname for entry in caplog.records] == ["INFO", "WARNING", "WARNING", "ERROR"]
+    assert {entry.name for entry in caplog.records} == {"flowstone.events"}
+    assert caplog.messages[1] == "A run stopped before its end and can be resumed pipeline=shop run_id=run_1 reason=interrupted"
+    assert caplog.records[1].flowstone == {
+        "event": "flowstone.run.suspended", "pipeline": "shop", "run_id": "run_1", "reason": "interrupted",
+    }  # fmt: skip
+    assert "partition" not in caplog.records[2].flowstone
+
+
+@pytest.mark.parametrize(("form", "begins"), [("json", '{"ts":'), ("console", "")])
+def test_only_configure_touches_the_root_logger(form, begins):
+    """``configure`` sends records of the level and above to the stream in the chosen shape."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = list(root.handlers), root.level
+    handler = configure("warning", form, stream)
+    try:
+        assert root.handlers == [*handlers, handler]
+        logging.getLogger("acme").info("quiet")
+        logging.getLogger("acme").warning("loud\nand clear")
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(begins)
+    assert "loud\\nand clear" in lines[0]

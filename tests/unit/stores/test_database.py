@@ -1,0 +1,277 @@
+"""The database: one atomic change at a time, one schema, and clear words for what goes wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from flowstone import Attribute, Event, Pipeline, asset, event
+from flowstone.events.dispatcher import Dispatcher
+from flowstone.foundation.clock import SystemClock
+from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError, SettingsError
+from flowstone.ledger.event_log import EventLog
+from flowstone.stores import events, migrations, processes
+from flowstone.stores.database import Database
+from flowstone.stores.tables import SCHEMA_VERSION
+
+
+@event("tests.database.noted")
+class Noted(Event, frozen=True, kw_only=True):
+    """Something was noted."""
+
+    what: Attribute
+
+
+@pytest.fixture
+def opened():
+    """A function from a path (or nothing: in memory) to an open database with an event log; all are closed at the end."""
+    made = []
+
+    def open_(path="", **options):
+        database = Database(f"sqlite:///{path}" if path else "sqlite://", Dispatcher(), SystemClock(), **options)
+        database.recorders = (EventLog("test"),)
+        made.append(database)
+        return database
+
+    yield open_
+    for database in made:
+        database.close()
+
+
+@pytest.fixture(params=["file", "memory"])
+def database(request, opened, tmp_path):
+    """A database in a file, and one in memory."""
+    return opened(tmp_path / "facts.db" if request.param == "file" else "")
+
+
+def noted(database, **options):
+    with database.reading() as connection:
+        return [record.payload["what"] for record in events.read(connection, "test", **options)]
+
+
+def test_a_transaction_that_fails_leaves_nothing(database):
+    """Its rows, its events and what observers would have seen are gone; the next transaction is not disturbed."""
+    seen = []
+    database.dispatcher.attach("seen", Noted, lambda happened: seen.append(happened.what))
+    with pytest.raises(ZeroDivisionError), database.transaction() as tx:
+        processes.register(tx, "proc_1", "here", 1, 0)
+        tx.emit(Noted, what="lost")
+        tx.flush()
+        raise ZeroDivisionError
+    with database.transaction() as tx:
+        tx.emit(Noted, what="kept")
+
+    with database.reading() as connection:
+        assert processes.not_ended(connection) == []
+    assert noted(database) == seen == ["kept"]
+
+
+def test_observers_run_when_the_transaction_is_over(database):
+    """An observer may change the store itself: it is called after commit, outside the transaction."""
+
+    def answer(happened):
+        if happened.what == "question":
+            with database.transaction() as tx:
+                tx.emit(Noted, what=f"answer to {noted(database)}")
+
+    def read_first(happened):
+        answers.append(noted(database))
+
+    answers = []
+    database.dispatcher.attach("read", Noted, read_first)
+    with database.transaction() as tx:
+        tx.emit(Noted, what="question")
+
+    assert answers == [["question"]]
+
+
+def test_a_transaction_inside_a_transaction_is_refused(database):
+    """Nesting in one thread is an error that says so, and so is a question that would not see the open change."""
+    with database.transaction() as tx:
+        with pytest.raises(DatabaseError, match="already open"), database.transaction():
+            pass
+        with pytest.raises(DatabaseError, match="a transaction is open"), database.reading():
+            pass
+        tx.emit(Noted, what="outer")
+
+    assert noted(database) == ["outer"]
+
+
+def test_threads_that_contend_lose_nothing(database):
+    """Four threads with 200 transactions each: every change is there, each thread's in its order."""
+    start = threading.Barrier(4)
+
+    def work(name):
+        start.wait()
+        for number in range(200):
+            with database.transaction() as tx:
+                tx.emit(Noted, what=f"{name} {number}")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = noted(database)
+
+    assert len(found) == 800
+    for name in "abcd":
+        assert [what for what in found if what[0] == name] == [f"{name} {number}" for number in range(200)]
+
+
+def test_the_event_cursor_pages_without_gaps(database):
+    """Pages of any size, joined, are the whole log once, also when others write between two pages."""
+    expected = []
+    for number in range(25):
+        with database.transaction() as tx:
+            for part in "xy":
+                expected.append(f"{number}{part}")
+                tx.emit(Noted, what=expected[-1])
+    paged, cursor = [], 0
+    while True:
+        with database.reading() as connection:
+            page = events.read(connection, "test", after=cursor, limit=7)
+        if not page:
+            break
+        paged += [record.payload["what"] for record in page]
+        cursor = page[-1].id
+        if len(paged) == 14:
+            with database.transaction() as tx:
+                tx.emit(Noted, what="late")
+
+    assert paged == [*expected, "late"]
+    assert noted(database, names=("tests.*",), limit=3) == expected[:3]
+    assert noted(database, names=("tests.database",)) == []
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------------
+
+
+def test_reading_verbs_create_nothing(opened, tmp_path):
+    """A database that is not there is not found, and still is not there."""
+    with pytest.raises(NotFoundError, match="no database yet") as refused:
+        opened(tmp_path / "none.db", create=False)
+
+    assert "flowstone run" in refused.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_newer_schema_is_refused_with_both_versions(opened, tmp_path):
+    """The database of a newer FlowStone is not touched; the error names its version, ours and what to do."""
+    opened(tmp_path / "facts.db").close()
+    with sqlite3.connect(tmp_path / "facts.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    for create in (True, False):
+        with pytest.raises(SchemaError, match=f"schema 9999, this FlowStone has {SCHEMA_VERSION}") as refused:
+            opened(tmp_path / "facts.db", create=create)
+        assert refused.value.hint == "install a newer FlowStone"
+
+
+def test_an_older_schema_names_the_upgrade(opened, tmp_path):
+    """The database of an older FlowStone is not changed by opening it; the error names the command that does."""
+    opened(tmp_path / "facts.db").close()
+    with sqlite3.connect(tmp_path / "facts.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    connection.close()
+
+    with pytest.raises(SchemaError, match="schema 0000") as refused:
+        opened(tmp_path / "facts.db")
+    assert "flowstone db upgrade" in refused.value.hint
+
+
+def test_a_file_that_is_no_database_is_left_alone(opened, tmp_path):
+    """Something else under the database's name is named, with a hint, and keeps its bytes."""
+    path = tmp_path / "facts.db"
+    path.write_bytes(b"dear diary, " * 500)
+
+    for create in (True, False):
+        with pytest.raises(DatabaseError, match="not a database") as refused:
+            opened(path, create=create)
+        assert str(path) in refused.value.message
+        assert "move it away" in refused.value.hint
+    assert path.read_bytes() == b"dear diary, " * 500
+
+
+def test_a_folder_that_cannot_be_written_is_named(flow, tmp_path):
+    """A home that cannot be made (a file is in its place) is one clear error for every verb that writes."""
+    (tmp_path / "home").write_text("a file")
+    made = flow(Pipeline("p", [asset(name="one")(lambda: 1)]), home=tmp_path / "home")
+
+    with pytest.raises(DatabaseError, match="cannot write to") as refused:
+        made.run()
+    assert str(tmp_path / "home") in refused.value.message
+    assert refused.value.hint
+
+
+def test_an_empty_database_file_is_filled_or_refused(opened, tmp_path):
+    """A zero-byte file becomes a database when one may be created, and has none of our tables when not."""
+    (tmp_path / "facts.db").touch()
+
+    with pytest.raises(SchemaError, match="none of FlowStone's tables"):
+        opened(tmp_path / "facts.db", create=False)
+    assert opened(tmp_path / "facts.db").schema_version() == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://host/db"])
+def test_a_url_this_version_cannot_open_is_a_settings_error(url):
+    """What is no URL, and a database this version does not speak, are refused by name."""
+    with pytest.raises(SettingsError, match=r"database\.url"):
+        Database(url, Dispatcher(), SystemClock())
+
+
+# -- migrations ------------------------------------------------------------------------------------------------------------
+
+
+def schema(url):
+    """Every table and index by name: columns as SQLite sees them, keys, and the statement's options."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = {}
+        for kind, name, statement in connection.execute(text("SELECT type, name, sql FROM sqlite_master")).all():
+            if name.startswith("sqlite_") or name == "alembic_version":
+                continue
+            if kind == "table":
+                columns = sorted(tuple(row[1:]) for row in connection.execute(text(f"PRAGMA table_info('{name}')")))
+                foreign = sorted(tuple(row[2:]) for row in connection.execute(text(f"PRAGMA foreign_key_list('{name}')")))
+                unique = sorted(
+                    (row[3], [column[2] for column in connection.execute(text(f"PRAGMA index_info('{row[1]}')"))])
+                    for row in connection.execute(text(f"PRAGMA index_list('{name}')"))
+                    if row[3] != "c"
+                )
+                found[name] = (columns, foreign, unique, "AUTOINCREMENT" in statement, "WITHOUT ROWID" in statement)
+            else:
+                found[name] = " ".join(statement.split())
+    engine.dispose()
+    return found
+
+
+def test_the_upgrade_scripts_end_at_the_schema_that_is_created(opened, tmp_path):
+    """A database that went through every upgrade and a new one have the same tables, keys and indexes, and both open."""
+    opened(tmp_path / "created.db").close()
+    before, after = migrations.upgrade(f"sqlite:///{tmp_path / 'upgraded.db'}")
+
+    assert (before, after) == (None, SCHEMA_VERSION)
+    assert schema(f"sqlite:///{tmp_path / 'upgraded.db'}") == schema(f"sqlite:///{tmp_path / 'created.db'}")
+    assert opened(tmp_path / "upgraded.db", create=False).schema_version() == SCHEMA_VERSION
+
+
+def test_upgrading_what_is_up_to_date_changes_nothing(opened, tmp_path):
+    """An upgrade of the current schema says so and leaves the rows; one of a newer schema is refused."""
+    database = opened(tmp_path / "facts.db")
+    with database.transaction() as tx:
+        tx.emit(Noted, what="kept")
+    database.close()
+    url = f"sqlite:///{tmp_path / 'facts.db'}"
+
+    assert migrations.upgrade(url) == (SCHEMA_VERSION, SCHEMA_VERSION)
+    assert noted(opened(tmp_path / "facts.db")) == ["kept"]
+    with sqlite3.connect(tmp_path / "facts.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(SchemaError, match="9999"):
+        migrations.upgrade(url)
