@@ -17,7 +17,7 @@ from flowstone.testing import isolated_flow
 
 DEADLINE = 30.0  # seconds; nothing here takes two, unless the machine is very busy
 
-PIPELINE = '''
+PIPELINE = """
 import time
 from pathlib import Path
 from flowstone import Pipeline, asset
@@ -53,7 +53,7 @@ def aside():
     return 0
 
 pipeline = Pipeline("p", [before, middle, after, aside])
-'''
+"""
 
 
 class Project:

@@ -202,6 +202,7 @@ def test_runs_beside_each_other_in_one_process_do_not_mix(tmp_path):
 
 def test_two_pipelines_of_two_projects_share_a_store_without_seeing_each_other(tmp_path):
     """The same asset name in two projects has two values, two histories and two sets of runs."""
+
     def pipeline_of(project):
         @asset(code_version="1")
         def one():

@@ -47,6 +47,8 @@ class Retry:
             if not number or not least <= value <= most:
                 wanted = f"a number from {least} to {most}" if most != math.inf else f"a finite number of at least {least}"
                 raise _invalid(name, value, wanted)
+        if self.delay > self.max_delay:
+            raise _invalid("delay", self.delay, f"at most max_delay ({self.max_delay:g} s); give max_delay= as well")
         if not isinstance(self.on, tuple) or not self.on or not all(_is_exception(kind) for kind in self.on):
             raise _invalid("on", self.on, "exception classes, for example (TimeoutError, ConnectionError)")
 

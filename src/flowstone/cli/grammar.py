@@ -83,9 +83,11 @@ class LazyGroup(click.Group):
         self._verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The verbs, in the order of the table."""
         return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import the verb *cmd_name* and let it take the shared options; ``None`` for an unknown one."""
         if cmd_name not in self._verbs:
             return None
         module, _, name = self._verbs[cmd_name].place.partition(":")
@@ -95,12 +97,14 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; raises :class:`UsageError` with the closest name for one that is not there."""
         if args and args[0] not in self._verbs and not args[0].startswith("-"):
             hint = did_you_mean(args[0], self._verbs) or "flowstone --help lists the verbs"
             raise UsageError(f"there is no verb {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the verbs under their headings; none is imported for it."""
         for heading in dict.fromkeys(verb.heading for verb in self._verbs.values()):
             with formatter.section(heading):
                 formatter.write_dl(

@@ -48,6 +48,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Wall time in nanoseconds since the epoch, UTC; set when the event is built."""
     trace_id: Attribute = ""
     """W3C trace id of the run, 32 hexadecimal digits; empty outside runs."""
+    run_id: Attribute = ""
+    """The run it belongs to; empty outside runs."""
 
 
 E = TypeVar("E", bound=type[Event])

@@ -94,7 +94,7 @@ def span(name: str, *, recorded: bool = True) -> Callable[[type[Event]], SpanKin
         if not cls.__doc__:
             raise EventError(f"span {name!r}: {cls.__name__} has no docstring", hint="its first line is its documentation")
         hints = get_type_hints(cls, include_extras=True)
-        own = [f for f in msgspec.structs.fields(cls) if f.name not in ("at", "trace_id")]
+        own = [f for f in msgspec.structs.fields(cls) if f.name not in ("at", "trace_id", "run_id")]
         taken = {f.name for f in own} & {"duration_ns", "type", "message"}
         if taken:
             raise EventError(f"span {name!r}: a field cannot be called {', '.join(sorted(taken))}", hint="rename it")

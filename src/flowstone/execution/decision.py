@@ -6,6 +6,7 @@ version equal those it was made with, and its bytes exist.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ NEW = "has no value yet"
 FORCED = "forced"
 INPUTS = "inputs changed"
 SHOWN = 8  # digits of a digest that people are shown
+WORDS = 40  # characters of a source version that is no digest
+_DIGEST = re.compile(r"[0-9a-f]+")
 
 
 class Facts(NamedTuple):
@@ -107,5 +110,6 @@ def differences(facts: Facts, current: OutputRecord) -> list[str]:
 
 
 def short(digest: str) -> str:
-    """The first digits of a digest, marked as cut."""
-    return f"{digest[:SHOWN]}.." if len(digest) > SHOWN + 4 else digest
+    """The first digits of a digest, marked as cut; a version in words keeps more of them."""
+    kept = SHOWN if _DIGEST.fullmatch(digest) else WORDS
+    return f"{digest[:kept]}.." if len(digest) > kept + 4 else digest

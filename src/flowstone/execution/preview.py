@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from flowstone.execution.decision import FORCED
 from flowstone.execution.plan import Place
 from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Observe, Reuse, Session
@@ -24,6 +25,10 @@ def preview(session: Session) -> list[Preview]:
     changing: set[Place] = set()
     found = []
     for step in session.plan.steps:
+        if session.forced(step):
+            found.append(Preview(step.asset, step.partition, "compute", FORCED))
+            changing.add(step.place)
+            continue
         upstream = [item.asset for item in step.inputs if (item.asset, item.partition) in changing]
         if upstream:
             found.append(

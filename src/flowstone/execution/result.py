@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from flowstone.assets.keys import PartitionKey, decode_key
 from flowstone.foundation.errors import RunFailedError
 
 
@@ -18,6 +19,11 @@ class StepResult(msgspec.Struct, frozen=True):
     reason: str = ""
     message: str = ""
     output: str = ""
+
+    @property
+    def key(self) -> PartitionKey:
+        """The partition key itself; ``None`` for an asset without partitions."""
+        return decode_key(self.partition)
 
 
 class RunResult(msgspec.Struct, frozen=True):

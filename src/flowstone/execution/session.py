@@ -125,6 +125,10 @@ class Session:
             self._config[asset.name] = known
         return known
 
+    def forced(self, step: Step) -> bool:
+        """Whether the step is computed even when it is up to date."""
+        return step.place in self._force
+
     def decide(self, step: Step) -> Decision:
         """Decide what the ready *step* does."""
         blocked = self.schedule.blocked(step)
@@ -236,5 +240,5 @@ def as_output(record: OutputRecord) -> Output:
 def _unchanged(asset: AnyAsset, current: OutputRecord) -> str:
     since = as_datetime(current.created_at).strftime("%Y-%m-%d %H:%M UTC")
     if asset.version is not None:
-        return f"source fingerprint {current.source_version[:8]}.. unchanged since {since}"
+        return f"source fingerprint {short(current.source_version)} unchanged since {since}"
     return f"code and inputs unchanged since {since}" if current.inputs else f"code unchanged since {since}"

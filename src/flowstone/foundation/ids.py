@@ -23,7 +23,8 @@ class Ids:
     @staticmethod
     def numbered(kind: str, number: int, part: int) -> str:
         """Return the identifier ``<kind>_<8 characters>_<part>`` of a numbered row: later rows sort later, so indexes grow at
-        their end instead of everywhere."""
+        their end instead of everywhere.
+        """
         digits = "".join([ALPHABET[(number >> shift) & 31] for shift in range(35, -1, -5)])
         return f"{kind}_{digits}_{part}"
 

@@ -201,7 +201,7 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
     home = None if in_memory else (base / (parsed["home"] or ".flowstone")).resolve()
     if home is not None and sources.get("home") in ("environment variable", "argument"):
         home = Path(parsed["home"]).resolve()
-    url = parsed["database.url"] or ("sqlite://" if home is None else f"sqlite:///{home / 'flowstone.db'}")
+    url = _anchored(parsed["database.url"], base) or ("sqlite://" if home is None else f"sqlite:///{home / 'flowstone.db'}")
     outputs = Path(parsed["outputs.path"]) if parsed["outputs.path"] else Path("outputs")
     where = outputs if home is None else (base / outputs if parsed["outputs.path"] else home / outputs)
     manager = "memory" if in_memory and "outputs.manager" not in values else parsed["outputs.manager"]
@@ -218,6 +218,12 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
         file=file,
         sources=sources,
     )
+
+
+def _anchored(url: str | None, base: Path) -> str | None:
+    """The URL with a relative SQLite path taken from *base*, as every other path in settings is."""
+    path = url.removeprefix("sqlite:///") if url and url.startswith("sqlite:///") else ""
+    return f"sqlite:///{base / path}" if path and path != ":memory:" and not path.startswith("/") else url
 
 
 def _read(path: Path) -> dict[str, Any]:

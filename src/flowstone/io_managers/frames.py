@@ -149,7 +149,6 @@ def _write_pieces(pieces: Iterable[Any], schema: Any, sink: Sink, natural: str) 
                 raise FormatError("the iterator gave no batch, so the columns are unknown", hint="yield one empty frame")
             writer.close()
     except BaseException:
-        sink.abandon()
         if writer is not None:
             with contextlib.suppress(Exception):
                 writer.close()

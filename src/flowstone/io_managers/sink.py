@@ -15,8 +15,8 @@ class Sink(io.RawIOBase):
     """A write-only binary file whose bytes go to *put*, with the size and digest of what has been written.
 
     It has no file descriptor to offer on purpose: libraries that find one write past it. A failed write is the last one and is
-    remembered in ``failure``, because frame libraries rename the exceptions of the file they write to. *reopen* gives what was written so far
-    to whoever must read it back, as a path or a file.
+    remembered in ``failure``, because frame libraries rename the exceptions of the file they write to. *reopen* gives what was
+    written so far to whoever must read it back, as a path or a file.
     """
 
     def __init__(self, put: Callable[[Any], object] | None, reopen: Callable[[], Any], doing: str = "store") -> None:
@@ -40,9 +40,9 @@ class Sink(io.RawIOBase):
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
         size = len(data)
+        if self.failure is not None:
+            raise self.failure
         if self._put is not None:
-            if self.failure is not None:
-                raise self.failure
             try:
                 self._put(data)
             except OSError as error:
@@ -51,10 +51,6 @@ class Sink(io.RawIOBase):
         self._hash.update(data)
         self.size += size
         return size
-
-    def abandon(self) -> None:
-        """Let later writes go nowhere: a library that closes its half-written file late harms nothing."""
-        self._put = None
 
     @property
     def digest(self) -> str:

@@ -20,5 +20,4 @@ class EventLog:
     def record(self, happened: Event, tx: Transaction) -> None:
         """Append the event to the log, in the transaction of the change."""
         if happened.recorded:
-            run_id = getattr(happened, "run_id", None)
-            events.add(tx, self._project, happened.at, happened.name, run_id, _encode(happened).decode())
+            events.add(tx, self._project, happened.at, happened.name, happened.run_id or None, _encode(happened).decode())

@@ -161,6 +161,8 @@ class IOManagerContract:
         assert manager.load(output, Any) == [1, 2]
         assert manager.load(output, bytes) == b"[1,2]"
         assert manager.load(output, Output) is output
+        raw = manager.store(b"abc", a_target())
+        assert (manager.load(raw, str), manager.load(raw, bytearray)) == ("abc", bytearray(b"abc"))
         for wrong in (list[str], dict):
             with pytest.raises(FormatError) as caught:
                 manager.load(output, wrong)

@@ -29,7 +29,7 @@ def test_a_declaration_gives_every_field_its_role():
     """Annotated roles are kept; a bare text is text and a bare number or truth value an attribute."""
     assert (Shipped.name, Shipped.recorded) == ("acme.order.shipped", False)
     assert Shipped.fields == {
-        "region": Role("label"), "order": Role("attribute"), "note": Role("text"), "remark": Role("text"),
+        "run_id": Role("attribute"), "region": Role("label"), "order": Role("attribute"), "note": Role("text"), "remark": Role("text"),
         "weight": Role("measurement", "By"), "express": Role("attribute"),
     }  # fmt: skip
     assert Shipped.texts == ("note", "remark")
@@ -40,7 +40,7 @@ def test_attributes_are_all_fields_but_the_time():
     happened = Shipped(at=1, region="eu", order="o1", note="n", remark="r", weight=2)
 
     assert attributes_of(happened) == {
-        "trace_id": "", "region": "eu", "order": "o1", "note": "n", "remark": "r", "weight": 2, "express": False,
+        "trace_id": "", "run_id": "", "region": "eu", "order": "o1", "note": "n", "remark": "r", "weight": 2, "express": False,
     }  # fmt: skip
 
 

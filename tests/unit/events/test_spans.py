@@ -39,9 +39,9 @@ def test_a_declared_span_is_three_events():
     assert isinstance(Upload, SpanKind)
     assert Upload.name == "acme.upload"
     assert [cls.name for cls in Upload] == ["acme.upload.start", "acme.upload.stop", "acme.upload.exception"]
-    assert list(Upload.start.fields) == ["region", "path"]
-    assert list(Upload.stop.fields) == ["region", "path", "rows", "duration_ns"]
-    assert list(Upload.exception.fields) == ["region", "path", "duration_ns", "type", "message"]
+    assert list(Upload.start.fields) == ["run_id", "region", "path"]
+    assert list(Upload.stop.fields) == ["run_id", "region", "path", "rows", "duration_ns"]
+    assert list(Upload.exception.fields) == ["run_id", "region", "path", "duration_ns", "type", "message"]
     assert [cls.__doc__ for cls in Upload] == [
         f"A file was sent to the archive. ({part})" for part in ("start", "stop", "exception")
     ]

@@ -126,7 +126,9 @@ def test_observers_see_only_what_is_committed(flow, tmp_path):
     made, other = flow(SHOP, home=tmp_path), flow(home=tmp_path)
 
     def look(happened):
-        (attempt,) = [a for a in other.show(happened.run_id).attempts if a.asset == happened.asset and a.number == happened.attempt]
+        (attempt,) = [
+            a for a in other.show(happened.run_id).attempts if a.asset == happened.asset and a.number == happened.attempt
+        ]
         seen.append((attempt.status, other.get(happened.asset)))
 
     made.attach("tests.look", MaterializationStop, look)

@@ -85,7 +85,10 @@ def test_retries_wait_longer_each_time_and_then_succeed(flow, clock):
     made = flow(Pipeline("p", [flaky]), clock=clock)
     result = made.run()
 
-    assert [later - earlier for earlier, later in zip(began, began[1:], strict=False)] == [timedelta(seconds=10), timedelta(seconds=30)]
+    assert [later - earlier for earlier, later in zip(began, began[1:], strict=False)] == [
+        timedelta(seconds=10),
+        timedelta(seconds=30),
+    ]
     assert attempts(made, result) == [(1, "failed"), (2, "failed"), (3, "success")]
     assert [(e.attempt, e.cured) for e in reversed(made.errors())] == [(1, 3), (2, 3)]
 
@@ -469,7 +472,13 @@ def refuse():
 
 @pytest.mark.parametrize(
     ("version", "reason"),
-    [(refuse, "ConnectionError"), (leave, "execution_failed"), (lambda: 7, "usage_error"), (lambda: "", "usage_error"), (lambda: "x" * 201, "usage_error")],
+    [
+        (refuse, "ConnectionError"),
+        (leave, "execution_failed"),
+        (lambda: 7, "usage_error"),
+        (lambda: "", "usage_error"),
+        (lambda: "x" * 201, "usage_error"),
+    ],
     ids=["raises", "exits", "number", "empty", "long"],
 )
 def test_a_version_that_cannot_be_had_fails_the_source(flow, version, reason):

@@ -112,7 +112,9 @@ def test_a_partition_is_given_as_a_key_or_as_its_text(flow, plan, partition):
     assert steps[1].inputs[0].partition == "d:2026-11-05"
 
 
-@pytest.mark.parametrize(("partition", "says"), [("2026-10-31", "before the first day"), ("2026-11-24", "future"), ("soon", "no day")])
+@pytest.mark.parametrize(
+    ("partition", "says"), [("2026-10-31", "before the first day"), ("2026-11-24", "future"), ("soon", "no day")]
+)
 def test_a_partition_the_asset_does_not_have_is_refused(flow, plan, partition, says):
     """A day that is too early, not there yet or no day at all says which it is."""
 
@@ -164,7 +166,10 @@ def test_the_present_is_never_planned_for_a_day_that_is_over(flow, clock):
     late = made.run("report", partition="2026-11-23", force=True)
     never = made.run("report", partition="2026-11-22")
 
-    assert [(step.asset, step.partition) for step in early.materialized] == [("stock", "d:2026-11-23"), ("report", "d:2026-11-23")]
+    assert [(step.asset, step.partition) for step in early.materialized] == [
+        ("stock", "d:2026-11-23"),
+        ("report", "d:2026-11-23"),
+    ]
     assert [step.asset for step in late.materialized] == ["report"]
     assert [(step.asset, step.reason) for step in never.failed] == [("report", "dependency_not_ready")]
 

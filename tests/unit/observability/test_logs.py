@@ -103,7 +103,7 @@ def test_events_are_rendered_with_their_level_and_fields(caplog):
 
     assert [entry.levelname for entry in caplog.records] == ["INFO", "WARNING", "WARNING", "ERROR"]
     assert {entry.name for entry in caplog.records} == {"flowstone.events"}
-    assert caplog.messages[1] == "A run stopped before its end and can be resumed pipeline=shop run_id=run_1 reason=interrupted"
+    assert caplog.messages[1] == "A run stopped before its end and can be resumed run_id=run_1 pipeline=shop reason=interrupted"
     assert caplog.records[1].flowstone == {
         "event": "flowstone.run.suspended", "pipeline": "shop", "run_id": "run_1", "reason": "interrupted",
     }  # fmt: skip

@@ -1,0 +1,86 @@
+"""A FlowStone for tests keeps off the settings of the project and the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowstone import Pipeline, Retry, asset
+from flowstone.foundation.errors import SettingsError
+from flowstone.foundation.settings import load
+from flowstone.testing import MovableClock, isolated_flow, isolated_settings
+
+
+@asset(config={"limit": 1})
+def orders(config):
+    return config["limit"]
+
+
+PIPELINE = Pipeline("shop", [orders])
+
+
+def test_nothing_of_the_project_is_read_or_written(tmp_path, monkeypatch):
+    """A settings file, a variable and a database they name are left alone; nothing is written into the working folder."""
+    (tmp_path / "flowstone.toml").write_text("project = 'theirs'\ndatabase.url = 'sqlite:///theirs.db'\nconfig.limit = 9\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWSTONE_HOME", str(tmp_path / "kept"))
+    assert load().database_url == "sqlite:///theirs.db"
+
+    with isolated_flow(PIPELINE) as flow:
+        assert flow.run().ok
+        assert (flow.settings.project, flow.get("orders")) == ("test", 1)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["flowstone.toml"]
+
+
+def test_each_one_is_fresh():
+    """Two in memory know nothing of each other."""
+    with isolated_flow(PIPELINE) as first, isolated_flow(PIPELINE) as second:
+        first.run()
+        assert (len(first.runs()), len(second.runs())) == (1, 0)
+        assert first.runs()[0].id
+
+
+def test_a_folder_keeps_the_state(tmp_path):
+    """With *home* the next one finds what the last one left, database and outputs, and reuses it."""
+    with isolated_flow(PIPELINE, home=tmp_path) as first:
+        first.run()
+    with isolated_flow(PIPELINE, home=tmp_path) as second:
+        assert [step.asset for step in second.run().reused] == ["orders"]
+    assert (tmp_path / "flowstone.db").is_file()
+    assert any(path.is_file() for path in (tmp_path / "outputs").rglob("*"))
+
+
+def test_config_is_given_and_checked():
+    """Config values are those given, and one that no asset declares is refused."""
+    with isolated_flow(PIPELINE, config={"limit": 5}) as flow:
+        flow.run()
+        assert flow.get("orders") == 5
+    with pytest.raises(SettingsError, match=r"config\.limt"):
+        isolated_flow(PIPELINE, config={"limt": 5})
+
+
+def test_retries_do_not_wait_with_a_movable_clock():
+    """A retry an hour later happens at once on a clock that is moved, and the hour is on it."""
+    tries = []
+
+    @asset(retries=Retry(attempts=2, delay=3_600, jitter=0))
+    def flaky():
+        tries.append(1)
+        if len(tries) == 1:
+            raise TimeoutError
+        return len(tries)
+
+    clock = MovableClock()
+    with isolated_flow(Pipeline("shop", [flaky]), clock=clock) as flow:
+        assert flow.run().ok
+        assert flow.get("flaky") == 2
+    assert clock.monotonic_ns() == 3_600_000_000_000
+
+
+def test_the_defaults_are_the_products(tmp_path):
+    """Isolated settings equal those of an empty project, but for the project's name."""
+    home = tmp_path / ".flowstone"
+    isolated, usual = isolated_settings(home, project=tmp_path.name), load(start=tmp_path, variables={})
+
+    assert isolated == usual
+    assert isolated_settings().home is None
