@@ -17,7 +17,7 @@ def test_delays_grow_to_the_cap():
 @given(st.integers(2, 10_000), st.floats(0, 1), st.floats(0, 1), st.floats(1, 1e6), st.floats(0, 1e6))
 def test_delays_stay_in_bounds(attempt, jitter, chance, factor, delay):
     """Whatever the numbers, a delay is from 0 to the cap: jitter only takes off."""
-    policy = Retry(attempts=5, delay=delay, factor=factor, jitter=jitter, max_delay=300)
+    policy = Retry(attempts=5, delay=min(delay, 300), factor=factor, jitter=jitter, max_delay=300)
     assert 0 <= policy.delay_before(attempt, lambda: chance) <= 300
 
 
@@ -41,3 +41,10 @@ def test_impossible_policies(wrong):
     """A number out of range fails where it is written, naming itself and its value."""
     with pytest.raises(ValidationError, match=r"Retry\(" + next(iter(wrong))):
         Retry(**wrong)
+
+
+def test_a_delay_over_its_own_cap_is_refused():
+    """A delay that the cap would silently shorten is refused, and the message names both."""
+    with pytest.raises(ValidationError, match="delay=3600") as caught:
+        Retry(attempts=2, delay=3600)
+    assert "max_delay" in str(caught.value)

@@ -29,7 +29,8 @@ def test_a_declaration_gives_every_field_its_role():
     """Annotated roles are kept; a bare text is text and a bare number or truth value an attribute."""
     assert (Shipped.name, Shipped.recorded) == ("acme.order.shipped", False)
     assert Shipped.fields == {
-        "run_id": Role("attribute"), "region": Role("label"), "order": Role("attribute"), "note": Role("text"), "remark": Role("text"),
+        "run_id": Role("attribute"), "region": Role("label"),
+        "order": Role("attribute"), "note": Role("text"), "remark": Role("text"),
         "weight": Role("measurement", "By"), "express": Role("attribute"),
     }  # fmt: skip
     assert Shipped.texts == ("note", "remark")

@@ -134,7 +134,7 @@ def test_a_source_is_reused_while_its_fingerprint_stays(flow):
     (expected,) = made.preview()
     changed = made.run()
 
-    assert [step.message.partition(" unchanged")[0] for step in unchanged.reused] == ["source fingerprint monday.."]
+    assert [step.message.partition(" unchanged")[0] for step in unchanged.reused] == ["source fingerprint monday"]
     assert [step.asset for step in changed.materialized] == ["prices"]
     assert "monday -> tuesday" in str(expected)
     assert made.explain("prices").output.source_version == "tuesday"

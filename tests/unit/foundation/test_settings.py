@@ -133,7 +133,7 @@ def test_every_setting_has_a_variable(tmp_path):
     assert values.keys() == KEYS.keys()
     found = load(start=tmp_path, variables={"FLOWSTONE_" + k.upper().replace(".", "_"): v for k, v in values.items()})
 
-    assert (found.project, found.home, found.database_url) == ("p", tmp_path / "h", "sqlite:///x.db")
+    assert (found.project, found.home, found.database_url) == ("p", tmp_path / "h", f"sqlite:///{tmp_path / 'x.db'}")
     assert (found.logs.format, found.logs.max_lines, found.redaction_patterns) == ("json", 5, ("a|b",))
     assert {source for _, _, source in found.rows()} == {"environment variable"}
     refused("logs.max_lines = 'many'", None, load, start=tmp_path, variables={"FLOWSTONE_LOGS_MAX_LINES": "many"})
@@ -156,13 +156,20 @@ def test_the_file_is_found_upwards(tmp_path):
 
 
 def test_paths_in_the_file_are_relative_to_it(write, tmp_path, monkeypatch):
-    """``home`` and ``outputs.path`` of the file are relative to it; those of a variable or argument to the working folder."""
+    """Paths, a database's too, in the file are relative to it; those of a variable or argument to the working folder."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
     found = write("home = 'kept'\noutputs.path = 'files'", start=here)
     assert (found.home, found.outputs.path) == (tmp_path / "kept", tmp_path / "files")
     assert found.project == tmp_path.name
+    urls = {
+        "sqlite:///a/b.db": f"sqlite:///{tmp_path / 'a/b.db'}",
+        "sqlite:////a/b.db": "sqlite:////a/b.db",
+        "sqlite://": "sqlite://",
+    }
+    for url, meant in urls.items():
+        assert write(f"database.url = '{url}'", start=here).database_url == meant
 
     for given in ({"arguments": {"home": "kept"}}, {"variables": {"FLOWSTONE_HOME": "kept"}}):
         assert write("home = 'other'", start=here, **given).home == here / "kept"

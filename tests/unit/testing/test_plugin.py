@@ -46,7 +46,7 @@ def test_clock(flow, flowstone_clock):
     made = flow(PIPELINE, clock=flowstone_clock)
     flowstone_clock.advance(timedelta(days=1))
     made.run()
-    assert made.runs()[0].started_at == flowstone_clock.now_ns()
+    assert made.runs()[0].requested_at == flowstone_clock.now_ns()
 
 def test_fails(flow):
     flow(PIPELINE).run()
