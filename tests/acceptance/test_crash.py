@@ -237,7 +237,7 @@ for number in range(8):
             (home / f"ready_{number}").touch()
             while not (home / "go").exists():
                 pass
-            print(made.run().status, flush=True)
+            os.write(1, made.run().status.encode() + b"\\n")
         os._exit(0)
     children.append(child)
 while len(list(home.glob("ready_*"))) < len(children):

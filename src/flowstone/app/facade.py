@@ -135,12 +135,7 @@ class FlowStone:
 
         Raises :class:`MissingOutputError` when there is none.
         """
-        record = self._found.output(asset, partition, run_id=run_id)
-        if record.manager == OBSERVED:
-            return record.location  # its version is its value, as for the assets that need it
-        declared = self.pipeline[asset] if self.pipeline is not None and asset in self.pipeline else None
-        produced = declared.return_annotation() if declared is not None else None
-        return self._deployment.io.get(record.manager).load(as_output(record), as_, produced=produced)
+        return self._found.value(asset, partition, run_id=run_id, annotation=as_)
 
     def get_bytes(self, asset: str, *, partition: Any = None, run_id: str | None = None) -> bytes:
         """Return the stored bytes of the asset's value, checked against their digest and never interpreted."""

@@ -8,6 +8,7 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key, encode_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.planner import Planner
+from flowstone.execution.session import as_output
 from flowstone.execution.step import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
@@ -80,6 +81,17 @@ class Found:
                 f"{asset} is observed only: its bytes are not kept here", hint=f"its version is {record.location}"
             )
         return record
+
+    def value(self, asset: str, partition: Any = None, *, run_id: str | None = None, annotation: Any = None) -> Any:
+        """The value of the output a person means, loaded as *annotation* asks; pickles only where the pipeline declares them."""
+        record = self.output(asset, partition, run_id=run_id)
+        if record.manager == OBSERVED:
+            return record.location  # its version is its value, as for the assets that need it
+        declared = self._pipeline[asset] if self._pipeline is not None and asset in self._pipeline else None
+        return self._deployment.io.get(record.manager).load(
+            as_output(record), annotation, produced=declared.return_annotation() if declared else None,
+            allow_pickle=declared is not None and declared.format == "pickle",
+        )  # fmt: skip
 
     def _of_run(self, asset: str, partition: Any, run_id: str) -> OutputRecord:
         with self._deployment.reading().reading() as connection:

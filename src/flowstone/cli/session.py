@@ -34,22 +34,19 @@ class Found(NamedTuple):
 def open_for_running(ctx: click.Context) -> FlowStone:
     """FlowStone with the pipeline, its code imported; raises :class:`LoadError` when there is none. Closed with *ctx*."""
     found = find(given(ctx))
-    _show_logs(ctx, found.settings)
     if found.reference is None:
         raise LoadError(
             f"there is no {loading.DEFAULT_FILE} here or above",
             hint="give -p FILE_OR_MODULE[:NAME], or start a project: flowstone init",
         )
-    return ctx.with_resource(
-        FlowStone(load_pipeline(found.reference, found.base), settings=found.settings, actor=given(ctx).actor)
-    )
+    pipeline = load_pipeline(found.reference, found.base)
+    return _open(ctx, FlowStone(pipeline, settings=found.settings, actor=given(ctx).actor))
 
 
 def open_for_reading(ctx: click.Context) -> FlowStone:
     """FlowStone without a pipeline: answers come from the store alone. Closed with *ctx*."""
     settings = find(given(ctx)).settings
-    _show_logs(ctx, settings)
-    return ctx.with_resource(FlowStone(settings=settings, actor=given(ctx).actor))
+    return _open(ctx, FlowStone(settings=settings, actor=given(ctx).actor))
 
 
 def find(asked: Given) -> Found:
@@ -120,6 +117,9 @@ def _folder_of(reference: str, base: Path) -> Path:
     return path.resolve().parent
 
 
-def _show_logs(ctx: click.Context, settings: Settings) -> None:
-    handler = logs.configure(settings.logs.level, settings.logs.format)
+def _open(ctx: click.Context, flow: FlowStone) -> FlowStone:
+    """Make log lines visible, redacted as *flow* redacts, and close both with *ctx*."""
+    shown = flow.settings.logs
+    handler = logs.configure(shown.level, shown.format, redactor=flow._deployment.redactor)
     ctx.call_on_close(lambda: logging.getLogger().removeHandler(handler))
+    return ctx.with_resource(flow)

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from flowstone.events.catalogue import ErrorRecorded, HandlerFailed, MaterializationException, RunSuspended
 from flowstone.events.context import current
 from flowstone.events.event import Event, attributes_of
+from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.serialize import to_json
 
 _WARNINGS = (MaterializationException, RunSuspended, HandlerFailed)
@@ -56,7 +57,21 @@ def sentence(happened: Event, fields: dict[str, Any]) -> str:
     return first + "".join(f" {name}={value}" for name, value in fields.items() if name != "trace_id")
 
 
-class JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """What both shapes share: the message and the traceback are redacted here, as captured lines are in their capture."""
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        super().__init__()
+        self._redactor = redactor or Redactor()
+
+    def _message(self, record: logging.LogRecord) -> str:
+        return self._redactor.text(record.getMessage())
+
+    def _traceback(self, record: logging.LogRecord) -> str:
+        return self._redactor.text(self.formatException(record.exc_info)) if record.exc_info else ""
+
+
+class JsonFormatter(_Formatter):
     """One JSON object a line: ``ts level logger msg``, then the context and the event's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -65,7 +80,7 @@ class JsonFormatter(logging.Formatter):
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "msg": record.getMessage(),
+            "msg": self._message(record),
         }
         scope = current.get()
         if scope is not None:
@@ -77,30 +92,28 @@ class JsonFormatter(logging.Formatter):
                 "trace_id": scope.trace_id,
             }
         line |= getattr(record, "flowstone", {})
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if trace := self._traceback(record):
+            line["traceback"] = trace
         try:
             return to_json(line)
         except (TypeError, ValueError):  # a value JSON cannot hold, half a surrogate pair: the line must not be lost for it
             return to_json({name: str(value).encode("utf-8", "backslashreplace").decode() for name, value in line.items()})
 
 
-class ConsoleFormatter(logging.Formatter):
+class ConsoleFormatter(_Formatter):
     """One readable line: time, level, logger, message; control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of text."""
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+        text = "\n".join(filter(None, (self._message(record), self._traceback(record))))
         return f"{at} {record.levelname.lower():7} {one_line(record.name)}  {one_line(text)}"
 
 
-def configure(level: str, form: str, stream: TextIO | None = None) -> logging.Handler:
-    """Send log records of *level* and above to *stream* (default: standard error) as ``json`` or ``console`` lines."""
+def configure(level: str, form: str, stream: TextIO | None = None, *, redactor: Redactor | None = None) -> logging.Handler:
+    """Send log records of *level* and above to *stream* (default: standard error) as ``json`` or ``console`` lines, redacted."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
+    handler.setFormatter(JsonFormatter(redactor) if form == "json" else ConsoleFormatter(redactor))
     handler.setLevel(level.upper())
     root = logging.getLogger()
     root.addHandler(handler)

@@ -128,3 +128,20 @@ def test_only_configure_touches_the_root_logger(form, begins):
     assert len(lines) == 1
     assert lines[0].startswith(begins)
     assert "loud\\nand clear" in lines[0]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_secrets_do_not_reach_the_stream(form):
+    """A user's own log line is redacted on standard error as it is in the store, its traceback included."""
+    stream = io.StringIO()
+    handler = configure("warning", form, stream)
+    try:
+        try:
+            raise ValueError("token=abc123secret")
+        except ValueError:
+            logging.getLogger("users.own").exception("login failed, password=hunter22")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert "[redacted]" in stream.getvalue()
+    assert "hunter22" not in stream.getvalue()
+    assert "abc123secret" not in stream.getvalue()
