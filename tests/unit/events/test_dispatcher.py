@@ -170,11 +170,14 @@ def test_the_failure_of_a_failures_handler_ends_there(dispatcher):
     """A handler that fails on the news of failures is counted and quarantined, and makes no news itself."""
     dispatcher.attach("bad", Placed, fail(ValueError()))
     dispatcher.attach("worse", HandlerFailed, fail(ValueError()))
+    news = []
+    dispatcher.attach("news", HandlerFailed, news.append)
 
     dispatcher.emit(Placed, number=1)
 
     worse = next(handler for handler in dispatcher.list_handlers() if handler.id == "worse")
     assert (worse.calls, worse.failures, worse.quarantined) == (1, 1, True)
+    assert [happened.handler for happened in news] == ["bad"]
     assert dispatcher.too_deep == 0
 
 

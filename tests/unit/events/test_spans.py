@@ -70,6 +70,7 @@ def test_a_field_of_the_endings_cannot_be_declared(field):
 
 def test_a_normal_end_is_a_stop(dispatcher, clock, events):
     """The stop has the start's fields, those set meanwhile and the time that passed on the monotonic clock."""
+    clock.advance(7)
     with dispatcher.span(Upload, region="eu", path="a") as opened:
         clock.advance(2)
         opened.set(rows=3)

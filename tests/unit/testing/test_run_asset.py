@@ -9,6 +9,7 @@ import pytest
 
 from flowstone import Count, Daily, Event, GiveUp, Keys, Label, Pipeline, RetryLater, asset, event, source, span
 from flowstone.events.catalogue import MaterializationProgress
+from flowstone.events.context import current
 from flowstone.foundation.errors import PartitionError, UsageError, ValidationError
 from flowstone.testing import MovableClock, isolated_flow, run_asset
 
@@ -96,11 +97,11 @@ def test_what_is_raised_passes(error):
     def orders():
         raise error
 
-    handlers = list(logging.getLogger().handlers)
+    handlers, scope = list(logging.getLogger().handlers), current.get()
     with pytest.raises(type(error)) as caught:
         run_asset(orders)
     assert caught.value is error
-    assert logging.getLogger().handlers == handlers
+    assert (logging.getLogger().handlers, current.get()) == (handlers, scope)
 
 
 def test_config_replaces_declared_defaults():
