@@ -34,7 +34,7 @@ NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib"
 @click.command(short_help="Write and run a project that reviews a Python environment.")
 @click.argument("folder", default="flowstone-demo", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--python", metavar="PATH", help="Interpreter of the environment to review; default: the active one.")
-@click.option("--quiet", "-q", is_flag=True, help="Print five lines.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the last lines.")
 @click.pass_context
 def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> None:
     """Write a project into FOLDER (default: ./flowstone-demo) and run it. Run it twice: the second run reuses what it can."""
@@ -146,25 +146,24 @@ def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
         console.print(Text(textwrap.fill(f"Not known: {one_line(sentence)}", WIDTH, subsequent_indent=" " * 11)))
 
 
-def _program(folder: Path) -> str:
-    """How to call this very FlowStone from *folder*."""
-    called = Path(sys.argv[0])
-    if called.name != "flowstone":
-        return f"{shlex.quote(sys.executable)} -m flowstone"
-    on_path = shutil.which("flowstone")
-    if on_path and Path(on_path).resolve() == called.resolve():
-        return "flowstone"
-    return shlex.quote(os.path.relpath(called.absolute(), folder))
+def _enter(folder: Path) -> str:
+    """How to get to where ``flowstone`` is this very FlowStone and the project is the demo's."""
+    enter = f"cd {shlex.quote(str(folder))}"
+    own = Path(sys.executable).with_name("flowstone")
+    found = shutil.which("flowstone")
+    if found is not None and own.exists() and Path(found).samefile(own):
+        return enter
+    activate = own.with_name("activate")
+    return f". {shlex.quote(os.path.relpath(activate))} && {enter}" if activate.is_file() else enter
 
 
 def _next(folder: Path, result: RunResult, console: Console) -> None:
-    program = _program(folder)
     steps = [
-        ("enter", f"cd {shlex.quote(str(folder))}"),
-        ("why", f"{program} explain findings"),
-        ("lineage", f"{program} lineage bill_of_materials"),
-        ("evidence", f"{program} events --run {result.run_id}"),
-        ("again", f"{program} run"),
+        ("enter", _enter(folder)),
+        ("why", "flowstone explain findings"),
+        ("lineage", "flowstone lineage bill_of_materials"),
+        ("evidence", f"flowstone events --run {result.run_id}"),
+        ("again", "flowstone run"),
     ]
     console.print()
     for word, command in steps:

@@ -54,8 +54,10 @@ class Redactor:
         """Return *text* without secrets, cut to *limit* characters; half surrogate pairs, which no store holds, are escaped."""
         if not text.isascii():
             text = text.encode("utf-8", "backslashreplace").decode()
+        left_out = ""
         if len(text) > limit:
-            text = text[: self._end(text, limit)] + f"... [{len(text) - limit} more characters]"
+            left_out = f"... [{len(text) - limit} more characters]"
+            text = text[: self._end(text, limit)]
         for value in self._values:
             if value in text:
                 text = text.replace(value, MASK)
@@ -63,13 +65,13 @@ class Redactor:
             text = pattern.sub(MASK, text)
         if _HINT.search(text):
             text = _DEFAULT.sub(_mask, text)
-        return text
+        return text + left_out
 
     def _end(self, text: str, limit: int) -> int:
         """Where to cut: at *limit*, or before the secret it would halve, which no pattern would know again."""
         patterns = [*(re.compile(re.escape(value)) for value in self._values), *self._own, _DEFAULT]
         found = (match.span() for p in patterns for match in p.finditer(text, max(0, limit - NEAR), limit + NEAR))
-        return min([limit, *(start for start, end in found if start < limit < end)])
+        return min([limit, *(start for start, end in found if start < limit <= end)])
 
     def value(self, value: Any, name: str = "") -> Any:
         """Return *value* with every text in it redacted; the value under a secret-sounding *name* is masked whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -35,7 +36,7 @@ class Counted(Event, frozen=True, kw_only=True):
     place: Attribute = ""
 
 
-class Mute(Exception):
+class MuteError(Exception):
     """An exception that cannot be shown."""
 
     def __str__(self):
@@ -44,7 +45,7 @@ class Mute(Exception):
     __repr__ = __str__
 
 
-class Careless(FlowStoneError):
+class CarelessError(FlowStoneError):
     """A subclass that does not call its parent."""
 
     def __init__(self, code):
@@ -85,7 +86,7 @@ def test_retries_wait_longer_each_time_and_then_succeed(flow, clock):
     made = flow(Pipeline("p", [flaky]), clock=clock)
     result = made.run()
 
-    assert [later - earlier for earlier, later in zip(began, began[1:], strict=False)] == [
+    assert [later - earlier for earlier, later in itertools.pairwise(began)] == [
         timedelta(seconds=10),
         timedelta(seconds=30),
     ]
@@ -298,8 +299,8 @@ def test_a_skip_keeps_the_current_value(flow):
     [
         (SystemExit(4), "execution_failed", "SystemExit(4)"),
         (GeneratorExit(), "execution_failed", "GeneratorExit"),
-        (Mute(), "Mute", "its __str__ raised RuntimeError"),
-        (Careless(7), "flowstone_error", "its __str__ raised AttributeError"),
+        (MuteError(), "MuteError", "its __str__ raised RuntimeError"),
+        (CarelessError(7), "flowstone_error", "its __str__ raised AttributeError"),
         (ExceptionGroup("two", [ValueError("a"), KeyError("b")]), "ExceptionGroup", "two (2 sub-exceptions)"),
         (MemoryError("full"), "MemoryError", "full"),
         (ValueError("half a pair: \udcff"), "ValueError", "half a pair: \\udcff"),

@@ -97,11 +97,11 @@ def test_what_is_raised_passes(error):
     def orders():
         raise error
 
-    handlers, scope = list(logging.getLogger().handlers), current.get()
+    handlers = list(logging.getLogger().handlers)
     with pytest.raises(type(error)) as caught:
         run_asset(orders)
     assert caught.value is error
-    assert (logging.getLogger().handlers, current.get()) == (handlers, scope)
+    assert (logging.getLogger().handlers, current.get()) == (handlers, None)
 
 
 def test_config_replaces_declared_defaults():

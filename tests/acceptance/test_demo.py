@@ -1,0 +1,185 @@
+"""The demo as a newcomer runs it: real processes over a small environment made on the spot."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+DEMO = [sys.executable, "-m", "flowstone", "demo"]
+
+
+class Reviewed:
+    """A virtual environment of its own, with what the test installs, and the folder the demo is run in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        venv.create(folder / "env", with_pip=False, symlinks=True)
+        self.python = folder / "env" / "bin" / "python"
+        self.site = next((folder / "env" / "lib").iterdir()) / "site-packages"
+
+    def install(self, name: str, version: str, licence: str) -> Path:
+        """Install one distribution of one module the way an installer does; return the module's file."""
+        module = self.site / f"{name}.py"
+        module.write_text(f"'''{name}'''\n")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(module.read_bytes()).digest()).rstrip(b"=").decode()
+        info = self.site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {licence}\n"
+        (info / "METADATA").write_text(metadata)
+        (info / "RECORD").write_text(f"{name}.py,sha256={digest},{module.stat().st_size}\n{info.name}/METADATA,,\n")
+        return module
+
+    def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the demo as a person without a terminal would."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_")}
+        command = [*DEMO, *arguments] if "--python" in arguments else [*DEMO, "--python", str(self.python), *arguments]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Ask the demo's database with plain SQL."""
+        connection = sqlite3.connect(self.folder / "flowstone-demo" / ".flowstone" / "flowstone.db")
+        try:
+            return list(connection.execute(query))
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def reviewed(tmp_path):
+    """A small environment with one permissive and one copyleft distribution."""
+    return small(tmp_path)
+
+
+def small(folder: Path) -> Reviewed:
+    made = Reviewed(folder)
+    made.install("alpha", "1.0", "MIT")
+    made.install("beta", "2.0", "GPL-3.0-or-later")
+    return made
+
+
+class Story(NamedTuple):
+    """Three runs of one demo: the first, one with nothing changed, one after an installation and a tampered file."""
+
+    place: Reviewed
+    first: subprocess.CompletedProcess[str]
+    recorded: tuple[object, ...]
+    page: tuple[str, str]
+    again: subprocess.CompletedProcess[str]
+    changed: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """The demo run three times over one environment."""
+    place = small(tmp_path_factory.mktemp("demo"))
+    first = place.demo()
+    recorded = place.rows("select (select count(*) from event), (select count(*) from lineage)")[0]
+    page = (place.folder / "flowstone-demo" / "report.html").read_bytes()
+    query = "select digest from output join current_output c on c.output = output.id where c.asset = 'report'"
+    stored = str(place.rows(query)[0][0])
+    again = place.demo()
+    place.install("gamma", "3.0", "MIT").write_text("tampered\n")
+    return Story(place, first, recorded, (hashlib.sha256(page).hexdigest(), stored), again, place.demo())
+
+
+def line_of(output: str, start: str) -> str:
+    return next(line for line in output.splitlines() if line.strip().startswith(start))
+
+
+def test_the_first_run_reviews_and_says_what_it_did(story):
+    """Every asset ends, the planned retry is told, the counts printed are the store's, and no line is over 100 columns."""
+    said = story.first.stdout
+
+    assert (story.first.returncode, story.first.stderr) == (0, "")
+    assert "done     2 distributions" in line_of(said, "distributions")
+    assert "2 of 4 files hashed, none differs" in line_of(said, "integrity")
+    assert line_of(said, "integrity").endswith("attempt 2 of 3")
+    assert "attempt 1: TimeoutError reading the last chunk" in said
+    assert "skipped  no earlier snapshot to compare with" in line_of(said, "changes")
+    assert "GPL-3.0-or-later" in line_of(said, "medium")
+    assert [line for line in said.splitlines() if len(line) > 100 and str(story.place.folder) not in line] == []
+    events, edges = story.recorded
+    assert (
+        line_of(said, "Recorded") == f"Recorded  8 materializations, 9 attempts, {events} events, {edges} lineage edges, 1 error"
+    )
+
+
+def test_the_page_is_the_stored_report(story):
+    """``report.html`` is, byte for byte, the output that is current in the store."""
+    assert story.page[0] == story.page[1]
+
+
+def test_a_second_run_reuses_and_says_why(story):
+    """Nothing changed: everything is reused, the sources because their fingerprints are the same."""
+    assert "7 reused, 1 skipped" in story.again.stdout
+    assert "source fingerprint" in line_of(story.again.stdout, "integrity")
+    assert "unchanged since" in line_of(story.again.stdout, "integrity")
+
+
+def test_an_installation_outdates_and_says_which_fingerprint(story):
+    """One more distribution: both sources' fingerprints are named, and what depends on them is computed again."""
+    assert "done     3 distributions" in line_of(story.changed.stdout, "distributions")
+    assert story.changed.stdout.count("was outdated: source fingerprint") == 2
+    assert "input distributions changed" in story.changed.stdout
+
+
+def test_a_changed_file_is_the_worst_finding(story):
+    """A file that is not what its RECORD says is high, named, and counted as differing, never as ok."""
+    assert "1 differs" in line_of(story.changed.stdout, "integrity")
+    assert "gamma.py differs from what was installed" in line_of(story.changed.stdout, "high    gamma")
+
+
+def test_the_bill_of_materials_is_cyclonedx(story):
+    """The stored bill of materials names the distributions with their package URLs, as CycloneDX 1.6."""
+    command = [sys.executable, "-m", "flowstone", "get", "bill_of_materials"]
+    done = subprocess.run(command, cwd=story.place.folder / "flowstone-demo", capture_output=True, text=True, check=True)
+    bill = json.loads(done.stdout)
+
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert [item["purl"] for item in bill["components"]] == ["pkg:pypi/alpha@1.0", "pkg:pypi/beta@2.0", "pkg:pypi/gamma@3.0"]
+
+
+def test_an_unreadable_interpreter_leaves_nothing(reviewed):
+    """An interpreter that is not there is one clear error, exit 2, and no folder is made."""
+    done = reviewed.demo("--python", "/no/such/python")
+
+    assert done.returncode == 2
+    assert "/no/such/python: there is no such interpreter" in done.stderr
+    assert not (reviewed.folder / "flowstone-demo").exists()
+
+
+def test_somebody_elses_folder_is_left_alone(reviewed):
+    """A folder with other things in it is refused and not written to."""
+    other = reviewed.folder / "mine"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    done = reviewed.demo("mine")
+
+    assert done.returncode == 2
+    assert "not empty" in done.stderr
+    assert [path.name for path in other.iterdir()] == ["notes.txt"]
+
+
+def test_a_changed_pipeline_is_kept_and_quiet_is_short(reviewed):
+    """What a reader changed in pipeline.py is what the next demo runs; with ``-q`` only the last lines are printed."""
+    folder = reviewed.folder / "flowstone-demo"
+    folder.mkdir()
+    (folder / "flowstone.toml").write_text('project = "flowstone-demo"\n')
+    (folder / "pipeline.py").write_text(
+        "from flowstone import Pipeline, asset\n@asset(config={'python': None})\ndef mine():\n    return 1\npipeline = Pipeline('p', [mine])\n"
+    )
+    done = reviewed.demo("-q")
+
+    assert done.returncode == 0
+    assert "success: 1 done" in done.stdout
+    assert len([line for line in done.stdout.splitlines() if line]) <= 5
