@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -171,6 +172,39 @@ def test_a_zombie_settles_nothing(flow, tmp_path):
     assert run.status == "success"
     assert made.get("first") == 3
     assert attempts(made, run.id) == [("first", 1, "lost"), ("first", 2, "success"), ("second", 1, "success")]
+    assert faults(made) == []
+
+
+def test_a_zombie_does_not_suspend_what_another_process_works_on(flow, tmp_path):
+    """A process that was taken for dead stops while another one is in the middle of the run: that one goes on undisturbed."""
+    shop = Shop()
+    made, other = flow(shop.pipeline, home=tmp_path), flow(shop.pipeline, home=tmp_path)
+    in_the_middle, go_on = threading.Event(), threading.Event()
+    results = []
+
+    def act(ctx):
+        if ctx.attempt == 2:
+            in_the_middle.set()
+            go_on.wait(30)
+            return
+        for lock in (tmp_path / "processes").glob("*.lock"):
+            lock.unlink()
+        worker = threading.Thread(target=lambda: results.append(other.resume(ctx.run_id)))
+        worker.start()
+        workers.append(worker)
+        in_the_middle.wait(30)
+
+    workers = []
+    shop.act = act
+    with pytest.raises(RecordError):
+        made.run()
+    (while_working,) = made.runs()
+    go_on.set()
+    workers[0].join()
+
+    assert while_working.status == "running"
+    assert [result.status for result in results] == ["success"]
+    assert [e.payload["reason"] for e in made.events(names=["flowstone.run.suspended"])] == ["lost"]
     assert faults(made) == []
 
 
