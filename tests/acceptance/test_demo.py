@@ -176,7 +176,9 @@ def test_a_changed_pipeline_is_kept_and_quiet_is_short(reviewed):
     folder.mkdir()
     (folder / "flowstone.toml").write_text('project = "flowstone-demo"\n')
     (folder / "pipeline.py").write_text(
-        "from flowstone import Pipeline, asset\n@asset(config={'python': None})\ndef mine(config):\n    return 1\npipeline = Pipeline('p', [mine])\n"
+        "from flowstone import Pipeline, asset\n"
+        "@asset(config={'python': None})\ndef mine(config):\n    return 1\n"
+        "pipeline = Pipeline('p', [mine])\n"
     )
     done = reviewed.demo("-q")
 

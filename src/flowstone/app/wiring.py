@@ -24,6 +24,7 @@ from flowstone.observability.capture import Capture
 from flowstone.observability.logs import log_event
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
+from flowstone.stores.dialects import lock_folder
 from flowstone.stores.liveness import ProcessLocks
 
 
@@ -39,9 +40,11 @@ class Deployment:
         self.redactor = Redactor(settings.redaction_patterns)
         self.dispatcher = Dispatcher(self.clock, self.redactor)
         self.dispatcher.attach("flowstone.logs", "*", log_event)
-        files = FilesIOManager(settings.outputs.path, durability=settings.outputs.durability)  # type: ignore[arg-type]
-        self.io = IOManagers({"files": files, "memory": MemoryIOManager()}, default=settings.outputs.manager)
-        self.locks = ProcessLocks(settings.home / "processes" if settings.home else None)
+        self._process = self.ids.new("proc")
+        durability = settings.outputs.durability
+        self._files = FilesIOManager(settings.outputs.path, durability=durability, owner=self._process)  # type: ignore[arg-type]
+        self.io = IOManagers({"files": self._files, "memory": MemoryIOManager()}, default=settings.outputs.manager)
+        self.locks = ProcessLocks(lock_folder(settings.database_url))
         self.echo = echo or _to_stdout
         self._database: Database | None = None
         self._empty: Database | None = None
@@ -68,19 +71,18 @@ class Deployment:
         with self._lock:  # runs may begin in several threads
             if self._services is None:
                 self._services = self._begin()
-        lost.reap(self._services, self.locks, host())
+        lost.reap(self._services, self.locks, host(), lambda process: self._files.sweep(0, owner=process))
         return self._services
 
     def _begin(self) -> Services:
         self._make_folder()
         if self._database is None:
             self._database = self._open(create=True)
-        process = self.ids.new("proc")
-        self.locks.hold(process)
+        self.locks.hold(self._process)
         now = self._database.now()
         with self._database.transaction() as tx:
-            processes.register(tx, process, host(), os.getpid(), now)
-        return self._assemble(self._database, process)
+            processes.register(tx, self._process, host(), os.getpid(), now)
+        return self._assemble(self._database, self._process)
 
     def previewing(self) -> Services:
         """What a preview needs: nothing is created, registered or settled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -14,6 +14,8 @@ Kind: TypeAlias = Literal["ctx", "config", "asset"]
 RESERVED = frozenset({"ctx", "config"})
 NO_DEFAULT = inspect.Parameter.empty
 
+_COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_LAZY = _COROUTINE | inspect.CO_GENERATOR
 _VARIABLE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
@@ -37,8 +39,19 @@ def read_parameters(function: Callable[..., Any], deps: Mapping[str, str]) -> tu
     if type(function) is FunctionType and "__wrapped__" not in function.__dict__:
         code = function.__code__
         if not code.co_posonlyargcount and not code.co_flags & _VARIABLE:
-            return _from_code(function, deps), ()
-    return _from_inspection(function, deps)
+            return _from_code(function, deps), _unsupported(code) if code.co_flags & _LAZY else ()
+    parameters, problems = _from_inspection(function, deps)
+    code_of_wrapped: CodeType | None = getattr(inspect.unwrap(function), "__code__", None)
+    return parameters, (*problems, *(_unsupported(code_of_wrapped) if code_of_wrapped is not None else ()))
+
+
+def _unsupported(code: CodeType) -> tuple[str, ...]:
+    """What calling the function would give instead of its value."""
+    if code.co_flags & _COROUTINE:
+        return ("is async def, which is not supported yet: its value would be a coroutine; use def and asyncio.run inside",)
+    if code.co_flags & inspect.CO_GENERATOR:
+        return ("yields, which is not supported yet: its value would be an iterator that can be read once; return a list",)
+    return ()
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...] | None:

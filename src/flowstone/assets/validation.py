@@ -65,6 +65,12 @@ def _problems_of(asset: AnyAsset, known: Mapping[str, AnyAsset], unknown: _Unkno
             if problem:
                 yield problem
     yield from (unknown.text("after", name) for name in asset.after if name not in known)
+    if asset.partitions is None:
+        yield from (
+            f"comes after {name!r}, which has partitions, and has none itself; give it partitions or leave out after="
+            for name in asset.after
+            if name in known and known[name].partitions is not None
+        )
     if asset.deps or asset.mapping:
         yield from _option_problems(asset)
     if asset.version is not None or asset.config:

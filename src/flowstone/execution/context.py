@@ -18,8 +18,8 @@ T = TypeVar("T")
 PROGRESS_EVERY_NS = 100_000_000
 
 
-class SkipRequest(Exception):  # noqa: N818 - raised by ``ctx.skip``, caught by the body
-    """User code asked to skip its materialization."""
+class SkipRequest(BaseException):
+    """User code asked to skip its materialization; no ``Exception``, so that its own ``except Exception`` lets it pass."""
 
 
 class VersionContext:

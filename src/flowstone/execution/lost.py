@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flowstone.events.catalogue import MaterializationException, RunSuspended
 from flowstone.execution.services import Services
 from flowstone.foundation.errors import WorkerLostError
@@ -14,22 +16,30 @@ from flowstone.stores.records import AttemptRecord, ProcessRecord, RunRecord
 LOST_LIMIT = 3  # this many losses fail a materialization: it probably kills its process
 
 
-def reap(services: Services, locks: ProcessLocks, host: str) -> list[str]:
-    """Settle the attempts and runs of this machine's dead processes; return the runs that can be resumed now."""
+def reap(services: Services, locks: ProcessLocks, host: str, clean: Callable[[str], object] = str) -> list[str]:
+    """Settle the attempts and runs of this machine's dead processes; return the runs that can be resumed now.
+
+    *clean* removes what else a process left behind, given its id.
+    """
     with services.database.reading() as connection:
         candidates = [p for p in processes.not_ended(connection) if p.host == host and p.id != services.process]
     freed: list[str] = []
     for process in candidates:
         if not locks.is_held(process.id):
             freed += _settle(services, process)
+            clean(process.id)
             locks.forget(process.id)
+    locks.sweep()
     return freed
 
 
 def _settle(services: Services, process: ProcessRecord) -> list[str]:
     with services.database.reading() as connection:
-        running = materializations.running_attempts(connection, process.id)
-        held = runs.held_by(connection, process.id)
+        everybodys = materializations.running_attempts(connection, process.id)
+        held = [run for run in runs.held_by(connection, process.id) if run.project == services.project]
+        own = {run_id: runs.project_of(connection, run_id) == services.project for run_id in {a.run_id for a in everybodys}}
+        running = [attempt for attempt in everybodys if own[attempt.run_id]]
+        done = len(running) == len(everybodys) and len(held) == len(runs.held_by(connection, process.id))
         losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
     traces = {run.id: run.trace_id for run in held}
     freed = []
@@ -42,7 +52,8 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
             if runs.move(tx, run.id, "running", "waiting", held=process.id, outcome={"reason": "lost"}):
                 tx.emit(RunSuspended, at=now, pipeline=run.pipeline, run_id=run.id, reason="lost", trace_id=run.trace_id)
                 freed.append(run.id)
-        processes.end(tx, process.id, now)
+        if done:  # what it left in another project of this store is that project's to settle
+            processes.end(tx, process.id, now)
     return freed
 
 

@@ -27,7 +27,7 @@ def resolver(
             path = folder / name
             if not name.isidentifier() or not path.is_file():
                 raise SettingsError(
-                    f"secret:{name} is neither an environment variable nor a file in {folder}", hint=f"set {name}"
+                    f"the secret named {name} is neither an environment variable nor a file in {folder}", hint=f"set {name}"
                 )
             value = path.read_text(encoding="utf-8").rstrip("\n")
         remember(value)

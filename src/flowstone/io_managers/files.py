@@ -43,13 +43,20 @@ class FilesIOManager:
     versioned = True
 
     def __init__(
-        self, root: Path, *, durability: Durability = "process", ids: Ids | None = None, clock: Clock | None = None
+        self,
+        root: Path,
+        *,
+        durability: Durability = "process",
+        owner: str = "",
+        ids: Ids | None = None,
+        clock: Clock | None = None,
     ) -> None:
         if durability not in {"process", "power"}:
             raise SettingsError(f"durability is {durability!r}", hint="use 'process' or 'power'")
         self.root = Path(root)
         self.durability: Durability = durability
         self._base = os.path.abspath(root)
+        self._owner = owner
         self._new_id = (ids or Ids()).new
         self._clock = clock or SystemClock()
         self._lasting: set[str] = set()  # folders whose own entry is known to be on the disk
@@ -118,16 +125,17 @@ class FilesIOManager:
         with self._checked(output, self._path(output)) as stored:
             return stored.file.read()
 
-    def sweep(self, older_than_seconds: float) -> int:
+    def sweep(self, older_than_seconds: float, *, owner: str = "") -> int:
         """Remove temporary files that nobody has written to for *older_than_seconds*, and return how many there were.
 
-        They are left by processes that were killed while writing.
+        They are left by processes that were killed while writing. *owner* keeps to those of one process.
         """
+        start = f"{TEMPORARY}{owner}-" if owner else TEMPORARY
         limit = self._clock.now_ns() - int(older_than_seconds * NANOSECONDS)
         removed = 0
         for folder, _, names in os.walk(self._base):
             for name in names:
-                if name.startswith(TEMPORARY):
+                if name.startswith(start):
                     path = os.path.join(folder, name)
                     with contextlib.suppress(*_GONE):
                         if os.stat(path, follow_symlinks=False).st_mtime_ns <= limit:
@@ -140,7 +148,7 @@ class FilesIOManager:
     ) -> Output:
         final = f"{self._base}/{location}"
         folder = final[: final.rindex("/")]
-        temporary = f"{folder}/{TEMPORARY}{self._new_id('new')}"
+        temporary = f"{folder}/{TEMPORARY}{self._owner}-{self._new_id('new')}"
         doing = f"store {location!r}"
         descriptor = -1
         try:

@@ -122,6 +122,12 @@ def connect(url: str) -> SqliteBackend:
     return SqliteBackend(parsed.database or "")
 
 
+def lock_folder(url: str) -> Path | None:
+    """Where the processes of this machine that share the database keep their locks; ``None`` when it is in memory."""
+    path = make_url(url).database if url.startswith("sqlite") else None
+    return Path(path).absolute().parent / "processes" if path and path != ":memory:" else None
+
+
 def explain(error: BaseException, describe: str) -> FlowStoneError | None:
     """The clear error for a driver's *error*, or ``None`` when it is not the driver's."""
     if isinstance(error, DBAPIError) and error.orig is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from flowstone.foundation.errors import DatabaseError
+
+STALE_SECONDS = 3600.0
 
 
 class ProcessLocks:
@@ -47,6 +51,19 @@ class ProcessLocks:
             return True
         probe.release()
         return False
+
+    def sweep(self, older_than_seconds: float = STALE_SECONDS) -> None:
+        """Remove lock files nobody holds: their process died before it could register, or after it signed off.
+
+        Only old ones: another process may have made its file and not locked it yet.
+        """
+        if self._folder is None or not self._folder.is_dir():
+            return
+        limit = time.time() - older_than_seconds
+        for path in self._folder.glob("*.lock"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit and not self.is_held(path.stem):
+                    path.unlink()
 
     def forget(self, process: str) -> None:
         """Remove the lock file of a process that is dead."""

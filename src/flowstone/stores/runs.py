@@ -90,6 +90,11 @@ def plan_of(connection: Connection, run_id: str) -> Any:
     return from_json(connection.execute(select(run.c.plan).where(run.c.id == run_id)).scalar_one())
 
 
+def project_of(connection: Connection, run_id: str) -> str:
+    """The project a run belongs to."""
+    return str(connection.execute(select(run.c.project).where(run.c.id == run_id)).scalar_one())
+
+
 def held_by(connection: Connection, process: str) -> list[RunRecord]:
     """The runs a process was working on."""
     rows = connection.execute(select(*_shown).where(run.c.process == process, run.c.status == "running"))

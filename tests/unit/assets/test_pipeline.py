@@ -167,3 +167,24 @@ def test_the_digest_is_of_the_definition():
     assert digest == build().digest()
     assert digest != build(owners=["me"]).digest()
     assert [item["name"] for item in build().definition()["assets"]] == ["a", "s"]
+
+
+def test_bodies_that_do_not_return_their_value_are_refused():
+    """A coroutine or a generator function is a problem of the pipeline: its value would not be what the body means."""
+
+    @asset
+    async def later():
+        return 1
+
+    @asset
+    def one_by_one():
+        yield 1
+
+    found = problems_of(later, one_by_one)
+    assert ["async def" in found[0], "yields" in found[1]] == [True, True]
+
+
+def test_an_order_after_a_partition_needs_to_know_which():
+    """An asset without partitions cannot come after one that has them: nobody could say after which of them."""
+    (problem,) = problems_of(make("daily", partitions=Daily("2026-01-01")), make("once", after=["daily"]))
+    assert "comes after 'daily', which has partitions" in problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -155,7 +155,7 @@ def test_init_where_nothing_can_be_written_is_one_error(cli, tmp_path, monkeypat
     """A folder that cannot be made is one clear error."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    said = cli("init", os.path.join("file", "below"))
+    said = cli("init", str(Path("file") / "below"))
 
     assert said.code == 2
     assert "cannot write to" in said.err

@@ -248,3 +248,17 @@ def test_a_skip_keeps_the_current_value(flow):
     made.run()
 
     assert made.get("orders") == 3
+
+
+def test_a_skip_passes_through_the_users_own_except(flow):
+    """``except Exception`` in a body does not swallow ``ctx.skip``."""
+
+    @asset
+    def careful(ctx):
+        try:
+            ctx.skip("nothing to do")
+        except Exception:  # noqa: BLE001 - what users write
+            return "swallowed"
+
+    result = flow(Pipeline("p", [careful])).run()
+    assert [step.message for step in result.skipped] == ["nothing to do"]

@@ -36,6 +36,6 @@ def test_an_unknown_secret_is_refused(tmp_path, name):
     (tmp_path / "DB").write_text("x")
     remembered = []
 
-    with pytest.raises(SettingsError, match=f"secret:{name} is neither"):
+    with pytest.raises(SettingsError, match=f"the secret named {name} is neither"):
         resolver(remembered.append, {}, tmp_path / "mounted")(name)
     assert remembered == []

@@ -255,3 +255,14 @@ def test_unknown_recorded_format(files: FilesIOManager) -> None:
     with pytest.raises(FormatError, match="avro") as caught:
         files.load(newer)
     assert caught.value.context["location"] == output.location
+
+
+def test_only_the_named_process_loses_its_temporary_files(tmp_path):
+    """Sweeping after one dead process leaves what a living one is writing."""
+    manager = FilesIOManager(tmp_path, owner="proc_dead")
+    (tmp_path / "a").mkdir()
+    for name in (".tmp-proc_dead-new_1", ".tmp-proc_living-new_2", "value.json"):
+        (tmp_path / "a" / name).write_text("")
+
+    assert manager.sweep(0, owner="proc_dead") == 1
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".tmp-proc_living-new_2", "value.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 
 from flowstone.stores.liveness import ProcessLocks
@@ -48,3 +49,18 @@ def test_in_memory_nobody_else_is_alive():
 
     assert not locks.is_held("proc_1")
     locks.release()
+
+
+def test_an_old_lock_that_nobody_holds_is_removed(tmp_path):
+    """What a process left that died unregistered goes once it is old; a held lock and a new file stay."""
+    living = ProcessLocks(tmp_path)
+    living.hold("proc_living")
+    for name in ("proc_old.lock", "proc_new.lock"):
+        (tmp_path / name).write_text("")
+    for name in ("proc_old.lock", "proc_living.lock"):
+        os.utime(tmp_path / name, (1, 1))
+    ProcessLocks(tmp_path).sweep()
+
+    left = sorted(path.name for path in tmp_path.iterdir())
+    living.release()
+    assert left == ["proc_living.lock", "proc_new.lock"]
