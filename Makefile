@@ -20,7 +20,7 @@ demo: $(VENV)/.demo  ## install FlowStone with its demo and review a Python envi
 	@$(BIN)/flowstone demo
 
 test: $(VENV)/.dev  ## run the tests (not the long matrices) on every core
-	@$(PYTEST) -q -n auto tests
+	@$(PYTEST) -n auto tests
 
 check: lint types floors test  ## what CI runs: lint, types, floors, tests
 
