@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from flowstone.foundation.errors import DatabaseError
 
-STALE_SECONDS = 3600.0
+SWEEP_SECONDS = 5.0  # no sweep holds a lock nearly as long
 
 
 class ProcessLocks:
@@ -24,10 +22,12 @@ class ProcessLocks:
         """Hold the lock of this process until :meth:`release`."""
         if self._folder is None:
             return
+        path = self._folder / f"{process}.lock"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._held = FileLock(self._folder / f"{process}.lock", thread_local=False)
-            self._held.acquire(timeout=0)
+            while not (self._held is not None and path.exists()):  # a sweep may have taken the file before it was locked
+                self._held = FileLock(path, thread_local=False)
+                self._held.acquire(timeout=SWEEP_SECONDS)
         except OSError as error:
             raise DatabaseError(
                 f"cannot write to {self._folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
@@ -52,18 +52,18 @@ class ProcessLocks:
         probe.release()
         return False
 
-    def sweep(self, older_than_seconds: float = STALE_SECONDS) -> None:
-        """Remove lock files nobody holds: their process died before it could register, or after it signed off.
-
-        Only old ones: another process may have made its file and not locked it yet.
-        """
+    def sweep(self) -> None:
+        """Remove lock files nobody holds: their process died before it could register, or after it signed off."""
         if self._folder is None or not self._folder.is_dir():
             return
-        limit = time.time() - older_than_seconds
         for path in self._folder.glob("*.lock"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < limit and not self.is_held(path.stem):
-                    path.unlink()
+            probe = FileLock(path)
+            try:
+                probe.acquire(timeout=0)
+            except Timeout:
+                continue
+            path.unlink(missing_ok=True)  # while it is held: whoever made the file sees that it is gone, and makes it again
+            probe.release()
 
     def forget(self, process: str) -> None:
         """Remove the lock file of a process that is dead."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import threading
 
 from flowstone.stores.liveness import ProcessLocks
@@ -51,16 +50,34 @@ def test_in_memory_nobody_else_is_alive():
     locks.release()
 
 
-def test_an_old_lock_that_nobody_holds_is_removed(tmp_path):
-    """What a process left that died unregistered goes once it is old; a held lock and a new file stay."""
+def test_a_lock_that_nobody_holds_is_removed(tmp_path):
+    """What a process left that died unregistered goes; a held lock stays."""
     living = ProcessLocks(tmp_path)
     living.hold("proc_living")
-    for name in ("proc_old.lock", "proc_new.lock"):
-        (tmp_path / name).write_text("")
-    for name in ("proc_old.lock", "proc_living.lock"):
-        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / "proc_dead.lock").write_text("")
     ProcessLocks(tmp_path).sweep()
 
     left = sorted(path.name for path in tmp_path.iterdir())
     living.release()
-    assert left == ["proc_living.lock", "proc_new.lock"]
+    assert left == ["proc_living.lock"]
+
+
+def test_a_lock_survives_sweeps_while_it_is_made(tmp_path):
+    """However often others sweep, a process that has taken its lock holds a file that is there."""
+    stop = threading.Event()
+
+    def sweep():
+        while not stop.is_set():
+            ProcessLocks(tmp_path).sweep()
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for number in range(200):
+            locks = ProcessLocks(tmp_path)
+            locks.hold(f"proc_{number}")
+            assert ProcessLocks(tmp_path).is_held(f"proc_{number}")
+            locks.release()
+    finally:
+        stop.set()
+        sweeper.join()
