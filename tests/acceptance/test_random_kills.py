@@ -54,9 +54,7 @@ with isolated_flow(pipeline, home=HOME) as flow:
 @pytest.mark.prove
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_random_kills_cost_at_most_the_step_that_was_running(tmp_path, batch):
-    """Killed once at a random moment, a run is finished by the next process: right value, at most one step repeated, every
-    start with one ending, no fault, no temporary file and no lock left.
-    """
+    """Killed at a random moment, a run is finished by the next process: at most one step is repeated and nothing is left."""
     chance = random.Random(batch)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

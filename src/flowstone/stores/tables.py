@@ -124,6 +124,7 @@ output = Table(
     Column("summary", Text, nullable=False),
     _time("created_at", nullable=False),
     UniqueConstraint("project", "asset", "partition", "version"),
+    sqlite_with_rowid=False,  # ids sort by time: rows are added at the end of one tree instead of two
 )
 
 current_output = Table(

@@ -104,6 +104,7 @@ def _create_output() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "asset", "partition", "version"),
+        sqlite_with_rowid=False,
     )
 
 
