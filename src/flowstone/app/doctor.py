@@ -7,7 +7,7 @@ from typing import NamedTuple
 from flowstone.app.identity import host
 from flowstone.app.wiring import Deployment
 from flowstone.execution.session import as_output
-from flowstone.execution.step import OBSERVED
+from flowstone.execution.settlement import OBSERVED
 from flowstone.stores import crosschecks, materializations, outputs, processes, runs
 from flowstone.stores.database import Connection
 from flowstone.stores.records import OutputRecord

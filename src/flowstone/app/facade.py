@@ -26,7 +26,7 @@ from flowstone.execution.preview import Preview, preview
 from flowstone.execution.result import RunResult
 from flowstone.execution.run import Runs
 from flowstone.execution.session import Session, as_output
-from flowstone.execution.step import OBSERVED
+from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation import settings as settings_
 from flowstone.foundation.clock import Clock, as_datetime
 from flowstone.foundation.errors import MissingOutputError, UsageError

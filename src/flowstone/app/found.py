@@ -9,7 +9,7 @@ from flowstone.assets.keys import decode_key, display_key, encode_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.planner import Planner
 from flowstone.execution.session import as_output
-from flowstone.execution.step import OBSERVED
+from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
 from flowstone.stores import materializations, outputs, pipelines, runs

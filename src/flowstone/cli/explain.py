@@ -18,7 +18,7 @@ from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.show import asked_for
 from flowstone.cli.words import counted, seconds
 from flowstone.execution.decision import short
-from flowstone.execution.step import OBSERVED
+from flowstone.execution.settlement import OBSERVED
 from flowstone.stores import processes
 from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
 

@@ -16,7 +16,7 @@ from flowstone.cli.runs import took
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.words import bytes_of, counted, seconds
 from flowstone.execution.decision import short
-from flowstone.execution.step import OBSERVED
+from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.errors import NotFoundError
 from flowstone.ledger.lineage import Walk, walk
 from flowstone.stores import errors, outputs

@@ -9,7 +9,7 @@ from flowstone.execution.lines import LineFlusher
 from flowstone.execution.outcome import Cancelled, Report
 from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
-from flowstone.execution.step import Claim, Settlement, output_of
+from flowstone.execution.settlement import Claim, Settlement, output_of
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import FlowStoneError, RecordError
 from flowstone.ledger.failures import describe

@@ -16,7 +16,7 @@ from flowstone.execution.result import RunResult, StepResult, result_of
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
 from flowstone.execution.session import Session
-from flowstone.execution.step import Try
+from flowstone.execution.settlement import Try
 from flowstone.foundation.errors import RecordError, UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.stores import materializations, outputs, pipelines, runs

@@ -23,7 +23,8 @@ from flowstone.execution.decision import (
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.execution.schedule import GOOD, Ending, Schedule
 from flowstone.execution.services import Services
-from flowstone.execution.step import Claim, Settlement, Steps
+from flowstone.execution.settlement import Claim, Settlement
+from flowstone.execution.step import Steps
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import DependencyError, ExecutionError, SettingsError
 from flowstone.io_managers import Output, Target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from flowstone.assets.asset import AnyAsset
@@ -20,6 +19,7 @@ from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, R
 from flowstone.execution.plan import Place, Step
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
+from flowstone.execution.settlement import OBSERVED, Claim, Settlement, Try, output_of
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import RecordError
 from flowstone.foundation.serialize import digest_of
@@ -32,45 +32,6 @@ from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
 LONGEST_DELAY = 10 * 365 * 86_400.0  # seconds; more does not fit a time in nanoseconds
-OBSERVED = "observed"
-"""The manager and format of the outputs of observed sources: they have a version, and no bytes of ours."""
-
-
-@dataclass(slots=True)
-class Try:
-    """What is known of one step's tries in this run: its row, how many there were, how many spent no attempt."""
-
-    row: int = 0
-    tries: int = 0
-    later: int = 0
-    """Interrupted and postponed tries, which spend no attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One claimed attempt: this process, and nobody else, may settle it."""
-
-    step: Step
-    asset: AnyAsset
-    row: int
-    attempt_row: int
-    number: int
-    output_id: str
-    facts: Facts
-    inputs: Sequence[Made]
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What T2 will write, decided before the transaction so that it can be written again."""
-
-    claim: Claim
-    report: Report
-    ending: Ending | None
-    """``None`` when the step is tried again."""
-    retry_at: int | None
-    error_id: str
-    at: int
 
 
 class Steps:
@@ -283,35 +244,6 @@ class Steps:
 
 _ATTEMPT_STATUS = {Stored: "success", Skipped: "skipped", Failed: "failed", Postponed: "failed", Cancelled: "cancelled"}
 _KIND = {Failed: "error", Postponed: "postponed", Cancelled: "cancelled"}
-
-
-def output_of(settled: Settlement, run_id: str) -> OutputRecord | None:
-    """The output a settlement stores, ``None`` when it stores none; its version is given by the store."""
-    outcome, claim = settled.report.outcome, settled.claim
-    if not isinstance(outcome, Stored):
-        return None
-    made, facts = outcome.output, claim.facts
-    return OutputRecord(
-        id=claim.output_id,
-        asset=claim.step.asset,
-        partition=claim.step.partition,
-        version=0,
-        run_id=run_id,
-        attempt=claim.number,
-        manager=made.manager,
-        location=made.location,
-        format=made.format,
-        digest=made.digest,
-        size=made.size,
-        rows=made.rows,
-        schema=made.schema,
-        definition=facts.definition,
-        config=facts.config,
-        inputs=facts.inputs,
-        source_version=facts.source_version,
-        summary=outcome.summary,
-        created_at=settled.at,
-    )
 
 
 def add_line(tx: Transaction, line: Line) -> None:
