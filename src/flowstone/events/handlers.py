@@ -81,12 +81,6 @@ class Handler:
 
     def handle(self, happened: Event) -> None:
         """Handle the event; never raises, except ``KeyboardInterrupt``."""
-        self._call(happened)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _call(self, happened: Event) -> None:
         started = self._clock()
         if self._quarantined_until and started < self._quarantined_until:
             self.skipped += 1
@@ -106,6 +100,9 @@ class Handler:
             self._punish(happened, "slow", elapsed, None)
         elif self._in_a_row:
             self._in_a_row = self._quarantined_until = 0
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _punish(self, happened: Event, kind: str, elapsed: int, error: BaseException | None) -> None:
         pause = min(FIRST_QUARANTINE_NS << min(self._in_a_row, 20), LONGEST_QUARANTINE_NS)
@@ -176,4 +173,4 @@ class QueuedHandler(Handler):
 
     def _work(self) -> None:
         while not (self._closed and self._queue.empty()) and (happened := self._queue.get()) is not None:
-            self._call(happened)
+            super().handle(happened)

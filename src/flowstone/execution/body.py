@@ -60,26 +60,15 @@ class Body:
         target = work.target
         scope = Scope(target.run_id, target.asset, target.partition, target.attempt, work.trace_id)
         told: list[Event] = []
-        shown = _Shown(
-            self._dispatcher,
-            {
-                "asset": target.asset,
-                "partition": target.partition,
-                "run_id": target.run_id,
-                "attempt": target.attempt,
-                "trace_id": work.trace_id,
-            },
-        )
-        ctx = Context(
-            self._dispatcher,
-            told,
-            asset=target.asset,
-            partition=work.key,
-            encoded=target.partition,
-            run_id=target.run_id,
-            attempt=target.attempt,
-            trace_id=work.trace_id,
-        )
+        where = {
+            "asset": target.asset,
+            "partition": target.partition,
+            "run_id": target.run_id,
+            "attempt": target.attempt,
+            "trace_id": work.trace_id,
+        }
+        shown = _Shown(self._dispatcher, where)
+        ctx = Context(self._dispatcher, told, key=work.key, where=where)
         token = current.set(scope)
         started = self._dispatcher.monotonic_ns()
         try:

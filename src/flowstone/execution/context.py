@@ -34,27 +34,19 @@ class VersionContext:
 class Context:
     """Which attempt this is, and what it can say while it runs."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        told: list[Event],
-        *,
-        asset: str,
-        partition: PartitionKey,
-        encoded: str,
-        run_id: str,
-        attempt: int,
-        trace_id: str,
-    ) -> None:
-        self.asset = asset
-        self.partition = partition
-        self.run_id = run_id
-        self.attempt = attempt
-        self.idempotency_key = f"{run_id}:{asset}:{encoded}"
-        self._dispatcher, self._told = dispatcher, told
-        self._where = {"asset": asset, "partition": encoded, "run_id": run_id, "attempt": attempt, "trace_id": trace_id}
+    def __init__(self, dispatcher: Dispatcher, told: list[Event], *, key: PartitionKey, where: dict[str, Any]) -> None:
+        self.asset: str = where["asset"]
+        self.partition = key
+        self.run_id: str = where["run_id"]
+        self.attempt: int = where["attempt"]
+        self._dispatcher, self._told, self._where = dispatcher, told, where
         self._summary = ""
         self._progress_at = 0
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at this materialization: with it, an outside effect can happen exactly once."""
+        return f"{self.run_id}:{self.asset}:{self._where['partition']}"
 
     @property
     def log(self) -> logging.Logger:

@@ -29,19 +29,19 @@ class Transaction:
     def __init__(self, stores: Database, cursor: Any) -> None:
         self._stores, self._cursor = stores, cursor
         self._held: list[Event] = []
-        self._later: dict[Builder, list[Any]] = {}
+        self._later: dict[Inserting, tuple[Prepared, list[tuple[Any, ...]]]] = {}
 
     def execute(self, builder: Builder, values: Mapping[str, Any]) -> Any:
         """Run *builder*'s statement now and return the driver's cursor (``rowcount``, ``lastrowid``, ``fetchall``)."""
-        prepared = self._stores.prepare(builder)
+        prepared = self._stores.prepared.get(builder) or self._stores.prepare(builder)
         return self._cursor.execute(prepared.sql, prepared.bind(values))
 
     def add_row(self, builder: Inserting, *row: Any) -> None:
         """Insert *row*, one value for each of *builder*'s columns in order, before commit."""
-        rows = self._later.get(builder)
-        if rows is None:
-            rows = self._later[builder] = []
-        rows.append(self._stores.prepare(builder).bind_row(builder.names, row))
+        later = self._later.get(builder)
+        if later is None:
+            later = self._later[builder] = (self._stores.prepare(builder), [])
+        later[1].append(row)
 
     def emit(self, cls: type[Event], /, **fields: Any) -> Event:
         """Build an event, let recorders add its evidence to this transaction, and show it to observers after commit."""
@@ -60,9 +60,9 @@ class Transaction:
             recorder.record(happened, self)
 
     def flush(self) -> None:
-        """Write what :meth:`add` collected."""
-        for builder, rows in self._later.items():
-            self._cursor.executemany(self._stores.prepare(builder).sql, rows)
+        """Write what :meth:`add_row` collected."""
+        for builder, (prepared, rows) in self._later.items():
+            self._cursor.executemany(prepared.sql, prepared.bind_rows(builder.names, rows))
         self._later = {}
 
     def committed(self) -> list[Event]:
@@ -142,7 +142,7 @@ class Database:
         self.dispatcher = dispatcher
         self.recorders: tuple[Recorder, ...] = ()
         self.now = clock.now_ns  # SQLite runs in this process: its clock is the machine's
-        self._prepared: dict[Builder, Prepared] = {}
+        self.prepared: dict[Builder, Prepared] = {}
         self._dialect = self.backend.engine.dialect
         self.inside = threading.local()
         if not create and not self.backend.exists():
@@ -159,9 +159,9 @@ class Database:
 
     def prepare(self, builder: Builder) -> Prepared:
         """Return *builder*'s statement, compiled once."""
-        found = self._prepared.get(builder)
+        found = self.prepared.get(builder)
         if found is None:
-            found = self._prepared[builder] = Prepared(builder(), self._dialect)
+            found = self.prepared[builder] = Prepared(builder(), self._dialect)
         return found
 
     def transaction(self) -> _Open:

@@ -31,9 +31,9 @@ class Prepared:
             values = {**self._constants, **values}
         return [values[key] for key in self._order] if self._order is not None else values
 
-    def bind_row(self, names: tuple[str, ...], row: tuple[Any, ...]) -> Any:
-        """Return *row*, whose values are those of *names* in order, as the driver wants it."""
-        return row if self._order == names else self.bind(dict(zip(names, row, strict=True)))
+    def bind_rows(self, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
+        """Return *rows*, whose values are those of *names* in order, as the driver wants them."""
+        return rows if self._order == names else [self.bind(dict(zip(names, row, strict=True))) for row in rows]
 
 
 class Inserting:

@@ -56,9 +56,8 @@ def run_asset(
     dispatcher = Dispatcher(clock)
     events = CapturedEvents()
     dispatcher.attach("flowstone.testing", "*", events.append)
-    ctx = Context(
-        dispatcher, events, asset=asset.name, partition=key, encoded=encoded, run_id=RUN_ID, attempt=attempt, trace_id=""
-    )
+    where = {"asset": asset.name, "partition": encoded, "run_id": RUN_ID, "attempt": attempt, "trace_id": ""}
+    ctx = Context(dispatcher, events, key=key, where=where)
     arguments = _arguments(asset, ctx, inputs or {}, config or {})
     shown, value, skipped = sys.stdout, None, None
     with Capture(clock, dispatcher.redactor, echo=lambda text: print(text, end="", file=shown)) as capture:
