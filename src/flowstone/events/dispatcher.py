@@ -16,6 +16,12 @@ from flowstone.foundation.redaction import Redactor
 MAX_DEPTH = 16  # handlers that emit events that reach handlers that emit ...
 
 
+class _Depth(threading.local):
+    """How many handlers of this thread are inside each other."""
+
+    value = 0
+
+
 class Dispatcher:
     """Who listens to what. Dispatch takes no lock: attaching replaces the table."""
 
@@ -27,7 +33,8 @@ class Dispatcher:
         self._handlers: dict[str, Handler] = {}
         self._table: dict[type[Event], tuple[Handler, ...]] = {}
         self._lock = threading.Lock()
-        self._depth = threading.local()
+        self._depth = _Depth()
+        self._declared: set[type[Event]] = set()
         self.too_deep = 0
 
     def attach(
@@ -91,8 +98,10 @@ class Dispatcher:
 
     def build(self, cls: type[Event], fields: dict[str, Any]) -> Event:
         """Return the event: stamped with the time, its texts redacted. Raises :class:`EventError` for wrong fields."""
-        if not cls.__dict__.get("name"):  # a subclass of a declared event is not declared: its texts are unknown
-            raise EventError(f"{cls.__name__} is not declared", hint="decorate it with @event('your.name')")
+        if cls not in self._declared:
+            if not cls.__dict__.get("name"):  # a subclass of a declared event is not declared: its texts are unknown
+                raise EventError(f"{cls.__name__} is not declared", hint="decorate it with @event('your.name')")
+            self._declared.add(cls)
         for field in cls.texts:
             if text := fields.get(field):
                 fields[field] = self.redactor.value(text, field)
@@ -119,7 +128,7 @@ class Dispatcher:
         return found
 
     def _show(self, handlers: tuple[Handler, ...], happened: Event) -> None:
-        depth = getattr(self._depth, "value", 0)
+        depth = self._depth.value
         if depth >= MAX_DEPTH:
             self.too_deep += 1
             return
