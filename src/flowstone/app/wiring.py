@@ -133,7 +133,8 @@ class Deployment:
             ) from error
 
     def _open(self, *, create: bool) -> Database:
-        database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create)
+        power = self.settings.outputs.durability == "power"
+        database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create, power=power)
         database.recorders = (EventLog(self.settings.project),)
         return database
 

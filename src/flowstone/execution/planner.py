@@ -84,11 +84,10 @@ class Planner:
         after: list[Place] = []
         for name in asset.after:
             upstream = self._pipeline[name]
-            same = key if upstream.partitions is not None and asset.partitions is not None else None
-            if upstream.partitions is None or same is not None:
-                if deps and self._may_make(asset, upstream, same):
-                    keys.setdefault(name, {}).setdefault(encode_key(same), same)
-                after.append((name, encode_key(same)))
+            same = key if upstream.partitions is not None else None
+            if deps and self._may_make(asset, upstream, same):
+                keys.setdefault(name, {}).setdefault(encode_key(same), same)
+            after.append((name, encode_key(same)))
         return Step(asset.name, encoded, tuple(inputs), tuple(after))
 
     def _may_make(self, asset: AnyAsset, upstream: AnyAsset, key: PartitionKey) -> bool:

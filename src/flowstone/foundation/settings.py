@@ -86,7 +86,7 @@ KEYS: dict[str, Key] = {
     "outputs.path": Key(_text, None, "where the files IO manager stores; default: outputs in the home folder"),
     "outputs.manager": Key(_one_of("files", "memory"), "files", "the IO manager of assets that name none"),
     "outputs.durability": Key(
-        _one_of("process", "power"), "process", "process: outputs survive kill -9; power: also losing power"
+        _one_of("process", "power"), "process", "process: outputs and records survive kill -9; power: also losing power"
     ),
     "logs.level": Key(
         _one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"

@@ -137,8 +137,8 @@ class Recorder(Protocol):
 class Database:
     """The facts: one database, its transactions and its clock."""
 
-    def __init__(self, url: str, dispatcher: Dispatcher, clock: Clock, *, create: bool = True) -> None:
-        self.backend = dialects.connect(url)
+    def __init__(self, url: str, dispatcher: Dispatcher, clock: Clock, *, create: bool = True, power: bool = False) -> None:
+        self.backend = dialects.connect(url, power=power)
         self.dispatcher = dispatcher
         self.recorders: tuple[Recorder, ...] = ()
         self.now = clock.now_ns  # SQLite runs in this process: its clock is the machine's

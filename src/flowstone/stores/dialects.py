@@ -23,8 +23,9 @@ BUSY_SECONDS = 30.0
 class SqliteBackend:
     """SQLite in WAL mode: one writer behind a process lock, readers beside it; in memory everything is one connection."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, power: bool = False) -> None:
         self.path = path
+        self._synchronous = "FULL" if power else "NORMAL"
         self.in_memory = path in ("", ":memory:")
         pool = StaticPool if self.in_memory else NullPool
         self.engine: Engine = create_engine(f"sqlite:///{path}", poolclass=pool, connect_args={"check_same_thread": False})
@@ -39,7 +40,7 @@ class SqliteBackend:
         cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         if not self.in_memory:
             _use_wal(cursor)
-        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
@@ -109,8 +110,11 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.005)
 
 
-def connect(url: str) -> SqliteBackend:
-    """Return the backend for a database *url* such as ``sqlite:///path/flowstone.db`` or ``sqlite://`` (in memory)."""
+def connect(url: str, *, power: bool = False) -> SqliteBackend:
+    """Return the backend for a database *url* such as ``sqlite:///path/flowstone.db`` or ``sqlite://`` (in memory).
+
+    With *power*, what is committed survives losing power; without, it survives ``kill -9``.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -119,7 +123,7 @@ def connect(url: str) -> SqliteBackend:
         ) from error
     if parsed.get_backend_name() != "sqlite":
         raise SettingsError(f"database.url names {parsed.get_backend_name()!r}; this version stores its facts in sqlite only")
-    return SqliteBackend(parsed.database or "")
+    return SqliteBackend(parsed.database or "", power=power)
 
 
 def lock_folder(url: str) -> Path | None:

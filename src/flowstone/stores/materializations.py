@@ -161,23 +161,6 @@ def lost_before(connection: Connection, record: AttemptRecord) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def row_of(connection: Connection, run_id: str, asset: str, partition: str) -> MaterializationRecord | None:
-    """One materialization of a run, or ``None`` while it is pending."""
-    key = (materialization.c.run_id == run_id, materialization.c.asset == asset, materialization.c.partition == partition)
-    row = connection.execute(select(materialization).where(*key)).mappings().first()
-    return MaterializationRecord.of(row) if row else None
-
-
-def newest_of(connection: Connection, project: str, asset: str, partition: str | None = None) -> MaterializationRecord | None:
-    """The newest materialization of an asset, of one partition or of any."""
-    query = select(materialization).join(run, run.c.id == materialization.c.run_id)
-    query = query.where(run.c.project == project, materialization.c.asset == asset)
-    if partition is not None:
-        query = query.where(materialization.c.partition == partition)
-    row = connection.execute(query.order_by(materialization.c.id.desc()).limit(1)).mappings().first()
-    return MaterializationRecord.of(row) if row else None
-
-
 def newest_by_asset(connection: Connection, project: str) -> dict[tuple[str, str], MaterializationRecord]:
     """The newest materialization of every asset x partition."""
     newest = (

@@ -8,8 +8,9 @@ import threading
 import pytest
 from sqlalchemy import create_engine, text
 
-from flowstone import Attribute, Event, Pipeline, asset, event
+from flowstone import Attribute, Event, FlowStone, Pipeline, asset, event
 from flowstone.events.dispatcher import Dispatcher
+from flowstone.foundation import settings
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError, SettingsError
 from flowstone.ledger.event_log import EventLog
@@ -277,3 +278,15 @@ def test_upgrading_what_is_up_to_date_changes_nothing(opened, tmp_path):
     connection.close()
     with pytest.raises(SchemaError, match="9999"):
         migrations.upgrade(url)
+
+
+@pytest.mark.parametrize(("durability", "level"), [("process", 1), ("power", 2)])
+def test_records_last_as_long_as_outputs(tmp_path, durability, level):
+    """With ``outputs.durability = "power"`` commits are synced as well (``synchronous`` FULL), not only the files."""
+    (tmp_path / "flowstone.toml").write_text(f'[outputs]\ndurability = "{durability}"\n')
+    with FlowStone(settings=settings.load(start=tmp_path)) as flow:
+        backend = flow._deployment.services().database.backend
+        cursor = backend.begin()
+        backend.commit(cursor)
+        assert cursor.execute("PRAGMA synchronous").fetchone() == (level,)
+        cursor.close()
