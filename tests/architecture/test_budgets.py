@@ -11,7 +11,7 @@ FUNCTION_LINES = 70
 CLASS_LINES = 250
 
 OPTIONAL = frozenset(
-    {"cyclonedx", "jinja2", "license_expression", "matplotlib", "numpy", "packaging", "pandas", "polars", "pyarrow"}
+    {"cyclonedx", "jinja2", "license_expression", "matplotlib", "numpy", "packaging", "pandas", "polars", "psycopg", "pyarrow"}
 )
 """What the extras install: a module that works without them imports them where they are used."""
 

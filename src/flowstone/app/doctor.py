@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowstone.app.identity import host
 from flowstone.app.wiring import Deployment
+from flowstone.execution import lost
 from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
 from flowstone.stores import crosschecks, materializations, outputs, processes, runs
@@ -31,7 +31,7 @@ def examine(deployment: Deployment) -> list[Finding]:
     database = deployment.reading()
     findings = [Finding("ok", "database", f"{database.backend.describe}, schema {SCHEMA_VERSION}, current")]
     with database.reading() as connection:
-        findings.append(_integrity(connection))
+        findings.append(_integrity(database.backend.integrity(connection)))
         findings += _endings(deployment, connection)
         findings += [_agree(*row) for row in crosschecks.disagreements(connection)]
         findings += _waiting(connection, project)
@@ -41,16 +41,15 @@ def examine(deployment: Deployment) -> list[Finding]:
     return findings
 
 
-def _integrity(connection: Connection) -> Finding:
-    answer = crosschecks.integrity(connection)
+def _integrity(answer: str) -> Finding:
     if answer == "ok":
         return Finding("ok", "integrity", "the database's own check found nothing")
     return Finding("fail", "integrity", answer, "keep the file, restore a backup")
 
 
 def _endings(deployment: Deployment, connection: Connection) -> list[Finding]:
-    running = materializations.running_attempts(connection)
-    alive = {p.id for p in processes.not_ended(connection) if p.host != host() or deployment.locks.is_held(p.id)}
+    running, now = materializations.running_attempts(connection), deployment.reading().now()
+    alive = {p.id for p in processes.not_ended(connection) if lost.is_alive(p, deployment.locks, now)}
     dead = [attempt for attempt in running if attempt.process not in alive]
     total = crosschecks.attempts(connection)
     if dead:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flowstone.app.conditions import Condition, Conditions
+from flowstone.app.distributions import installed
 from flowstone.app.found import Found
 from flowstone.app.wiring import Deployment
-from flowstone.assets.definition import definition_notes
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.decision import short
 from flowstone.ledger.lineage import Walk, walk
@@ -35,41 +35,42 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     run: RunRecord | None
     attempts: list[AttemptRecord]
     lineage: Walk | None
+    """Its inputs, and theirs."""
     before: OutputRecord | None
     changes: list[Change]
     errors: list[ErrorRecord]
     last_run: RunRecord | None
     """The run of the newest materialization, when it is not the one that made the value."""
-    notes: str | None
+    notes: list[str]
+    """What the definition digest cannot see, and what is installed here now that was not then: no reasons, but worth knowing."""
 
 
 def explain(deployment: Deployment, pipeline: Pipeline | None, found: Found, asset: str, partition: Any) -> Explanation:
     """Collect the explanation from the store."""
     encoded = found.partition(asset, partition)
-    condition = Conditions(deployment, pipeline).of(asset, encoded)
+    conditions = Conditions(deployment, pipeline)
+    condition = conditions.of(asset, encoded)
     output, last, project = condition.output, condition.last, deployment.settings.project
     with deployment.reading().reading() as connection:
-        versions = outputs.versions(connection, project, asset, encoded)
+        versions = outputs.count_versions(connection, project, asset, encoded)
         run = runs.find(connection, project, output.run_id) if output else None
-        attempts = (
-            [a for a in materializations.attempts_of_run(connection, run.id) if (a.asset, a.partition) == (asset, encoded)]
-            if run
-            else []
-        )
-        lineage = walk(connection, output) if output else None
+        attempts = materializations.attempts_at(connection, run.id, asset, encoded) if run else []
+        lineage = walk(connection, output, depth=2) if output else None
         failed = errors.read(connection, project, asset=asset, partition=encoded, limit=5)
         last_run = (
             runs.find(connection, project, last.run_id) if last and (output is None or last.run_id != output.run_id) else None
         )
-        before = _before(versions, output)
+        before = outputs.before(connection, project, output) if output else None
         changes = _changes(before, output, lineage, walk(connection, before, depth=1) if before else None)
-    notes = definition_notes(pipeline[asset]) if pipeline is not None and asset in pipeline else None
+        if before is not None and run is not None:
+            changes += _environment(runs.find(connection, project, before.run_id), run)
+    unseen = conditions.defined.get(asset, {}).get("unseen")
     return Explanation(
         asset=asset,
         partition=encoded,
         condition=condition,
         output=output,
-        versions=len(versions),
+        versions=versions,
         run=run,
         attempts=attempts,
         lineage=lineage,
@@ -77,14 +78,26 @@ def explain(deployment: Deployment, pipeline: Pipeline | None, found: Found, ass
         changes=changes,
         errors=failed,
         last_run=last_run,
-        notes=notes,
+        notes=[*([unseen] if unseen else []), *(_installed_since(run) if run is not None and output is not None else [])],
     )
 
 
-def _before(versions: list[OutputRecord], output: OutputRecord | None) -> OutputRecord | None:
-    if output is None:
-        return None
-    return next((version for version in versions if version.version < output.version), None)
+def _environment(before: RunRecord, run: RunRecord) -> list[Change]:
+    """What differs between the distributions two runs had."""
+    old, new = before.provenance.get("distributions"), run.provenance.get("distributions")
+    if not old or not new:
+        return [Change("environment", "not recorded for both")]
+    if old["digest"] == new["digest"]:
+        return []
+    counts = f", {old['count']} -> {new['count']} distributions" if old["count"] != new["count"] else ""
+    return [Change("environment", f"sha256 {short(old['digest'])} -> {short(new['digest'])}{counts}")]
+
+
+def _installed_since(run: RunRecord) -> list[str]:
+    recorded = run.provenance.get("distributions")
+    if not recorded or recorded["digest"] == installed().digest:
+        return []
+    return [f"The distributions installed here now are not those {run.id} had, which no digest of code sees."]
 
 
 def _changes(before: OutputRecord | None, output: OutputRecord | None, now: Walk | None, then: Walk | None) -> list[Change]:

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
-from flowstone.app import identity, listings
-from flowstone.app.conditions import Condition, Conditions
-from flowstone.app.doctor import Finding, examine
-from flowstone.app.explain import Explanation, explain
-from flowstone.app.found import Found
+from flowstone.app import cancel, identity, listings
+from flowstone.app.apart import apart, awaited
+from flowstone.app.keeping import Keeping
 from flowstone.app.wiring import Deployment
-from flowstone.assets.drawing import render_dot, render_mermaid, render_text
+from flowstone.assets.options import EXECUTORS
 from flowstone.assets.pipeline import Pipeline
 from flowstone.events.catalogue import AssetInvalidated
 from flowstone.events.event import Event
 from flowstone.events.handlers import HandlerInfo
 from flowstone.events.spans import Span, SpanKind
+from flowstone.execution.cancel import Asked
 from flowstone.execution.plan import Plan
 from flowstone.execution.planner import Planner
 from flowstone.execution.preview import Preview, preview
 from flowstone.execution.result import RunResult
-from flowstone.execution.run import Runs
-from flowstone.execution.session import Session, as_output
-from flowstone.execution.settlement import OBSERVED
+from flowstone.execution.run import How, IfRunning, Runs
+from flowstone.execution.session import Session
 from flowstone.foundation import settings as settings_
 from flowstone.foundation.clock import Clock, as_datetime
-from flowstone.foundation.errors import MissingOutputError, UsageError
+from flowstone.foundation.errors import UsageError
 from flowstone.foundation.ids import Ids
 from flowstone.foundation.settings import Settings
-from flowstone.ledger.lineage import Walk, walk
-from flowstone.stores import errors, events, logs, outputs, runs
-from flowstone.stores.records import ErrorRecord, EventRecord, LogRecord, RunRecord
+from flowstone.stores import outputs, runs
+from flowstone.stores.records import RunRecord
+
+IN_MEMORY = "sqlite://"
+Executor = Literal["inline", "thread", "process"]
 
 
-class FlowStone:
+class RunOptions(TypedDict, total=False):
+    """The options of :meth:`FlowStone.run`."""
+
+    partition: Any
+    force: bool
+    deps: bool
+    executor: Executor | None
+    jobs: int | None
+    if_running: IfRunning
+
+
+class FlowStone(Keeping):
     """A pipeline, its project and everything FlowStone keeps of them; a context manager.
 
     Without *settings* they are found as the command line finds them; *home* is the folder to keep things in
     (``":memory:"`` keeps nothing), *project* the namespace of all keys, *actor* an asserted identity. *echo* receives what
-    assets print (default: the real standard output). Without a *pipeline* only questions can be asked.
+    assets print (default: the real standard output). *resources* are values to hand out instead of opening the resource of that
+    name. Without a *pipeline* only questions can be asked.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are keyword-only options with defaults
@@ -57,17 +68,16 @@ class FlowStone:
         clock: Clock | None = None,
         ids: Ids | None = None,
         echo: Callable[[str], None] | None = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         if pipeline is not None and not isinstance(pipeline, Pipeline):
             raise UsageError(f"FlowStone({pipeline!r}): a Pipeline is needed", hint='FlowStone(Pipeline("name", [assets]))')
         arguments = {"home": str(home) if home is not None else None, "project": project}
-        self.settings = settings or settings_.load(environment=environment, arguments=arguments)
-        self.pipeline = pipeline
+        found = settings or settings_.load(environment=environment, arguments=arguments)
         if pipeline is not None:
-            listings.check_config(pipeline, self.settings.config)
-        self._deployment = Deployment(self.settings, clock=clock, ids=ids, echo=echo)
-        self._actor = identity.actor(actor)
-        self._found = Found(self._deployment, pipeline)
+            listings.check_config(pipeline, found.config)
+        made = Deployment(found, pipeline, clock=clock, ids=ids, echo=echo, resources=resources or {})
+        super().__init__(made, pipeline, identity.actor(actor))
 
     # -- working --------------------------------------------------------------------------------------------------------
 
@@ -79,37 +89,87 @@ class FlowStone:
         session = Session(
             self._deployment.previewing(), self._needed(), "", "", plan, force=frozenset(plan.targets) if force else frozenset()
         )
-        return preview(session)
+        return apart(lambda: preview(session), lambda: None)
 
     def run(
-        self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True
+        self,
+        targets: str | Iterable[str] | None = None,
+        *,
+        partition: Any = None,
+        force: bool = False,
+        deps: bool = True,
+        executor: Executor | None = None,
+        jobs: int | None = None,
+        if_running: IfRunning = "wait",
     ) -> RunResult:
         """Materialize *targets* (default: every asset) for *partition* (a key, its text, or ``"latest"``) and what they need.
 
-        What is up to date is reused unless *force* (targets only). *deps=False* takes inputs as they are now. Failures are in
-        the result; what stops the run itself is raised, and the run can be resumed. Inside an event loop, use :meth:`arun`.
+        What is up to date is reused unless *force* (targets only). *deps=False* takes inputs as they are now. Bodies run in
+        *executor* (``inline``, ``thread``, ``process``; default: the setting ``run.executor``), at most *jobs* at once.
+        *if_running*: when another run has one of the targets in its plan, ``wait`` for it step by step, ``skip`` this run, or
+        ``fail``. Failures are in the result; what stops the run itself is raised, and the run can be resumed. Inside an event
+        loop the work is done in a thread, while the loop stands still: there, await :meth:`arun`.
         """
+        options = RunOptions(partition=partition, force=force, deps=deps, executor=executor, jobs=jobs, if_running=if_running)
+        run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
+        return apart(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id))
+
+    async def arun(self, targets: str | Iterable[str] | None = None, **options: Unpack[RunOptions]) -> RunResult:
+        """Do what :meth:`run` does in a thread, and await it; a cancelled task leaves the run waiting to be resumed."""
+        run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
+        return await awaited(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id))
+
+    def _run(
+        self,
+        run_id: str,
+        targets: str | Iterable[str] | None,
+        *,
+        partition: Any = None,
+        force: bool = False,
+        deps: bool = True,
+        executor: Executor | None = None,
+        jobs: int | None = None,
+        if_running: IfRunning = "wait",
+    ) -> RunResult:
+        how = self._how(executor, jobs)
+        if self._deployment.is_new():
+            self._plan(targets, partition, deps=deps)  # what cannot be planned makes no database
         services = self._deployment.services()
         plan = self._plan(targets, partition, deps=deps)
-        request = {"targets": listings.names(targets), "partition": listings.text_of(partition), "force": force, "deps": deps}
-        return Runs(services, self._needed(), self._actor, identity.provenance()).start(plan, request, force=force)
+        request = {
+            "targets": listings.names(targets), "partition": listings.text_of(partition), "force": force, "deps": deps,
+            "executor": how.executor, "jobs": how.jobs,
+        }  # fmt: skip
+        work = Runs(services, self._needed(), self._actor, self._provenance(), how)
+        return self._collected(services, work.start(plan, request, force=force, if_running=if_running, run_id=run_id))
 
-    async def arun(
-        self, targets: str | Iterable[str] | None = None, *, partition: Any = None, force: bool = False, deps: bool = True
-    ) -> RunResult:
-        """Do what :meth:`run` does in a thread, and await it."""
-        return await asyncio.to_thread(self.run, targets, partition=partition, force=force, deps=deps)
-
-    def resume(self, run_id: str) -> RunResult:
+    def resume(self, run_id: str, *, executor: Executor | None = None, jobs: int | None = None) -> RunResult:
         """Go on with a run that was interrupted, or whose process died; what it has finished is kept."""
-        services = self._deployment.services()
+        services = self._deployment.existing()
         with services.database.reading() as connection:
             found = runs.find(connection, self.settings.project, run_id)
-        return Runs(services, self._needed(), self._actor, identity.provenance()).resume(found)
+        how = self._how(executor or found.request.get("executor"), jobs or found.request.get("jobs"))
+        work, stopping = Runs(services, self._needed(), self._actor, self._provenance(), how), self._deployment.stopping
+        return self._collected(services, apart(lambda: work.resume(found), lambda: stopping.suspend(found.id)))
+
+    def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> RunRecord:
+        """End a run for good: at once when nobody works on it, else within about a second by the process that does.
+
+        *run_id* may be the beginning of an id. Returns the run as it is at its end, or after *wait* seconds; raises
+        :class:`UsageError` for a run that has ended before it could be cancelled.
+        """
+        return cancel.cancel(self._deployment, run_id, Asked(self._actor.id, self._actor.source, reason), wait)
+
+    def stop(self, grace: float = 0.0) -> None:
+        """Begin nothing more with this object, for good; what runs may finish for *grace* seconds. May be called in any thread.
+
+        Its runs then wait to be resumed: their ``run`` returns with status ``waiting``.
+        """
+        self._deployment.stopping.drain(grace)
 
     def invalidate(self, asset: str, *, partition: Any = None) -> bool:
         """Withdraw the current output: the pointer goes, the bytes stay, dependants become outdated. False when there is none."""
-        services = self._deployment.services()
+        services = self._deployment.existing()
         encoded = self._found.partition(asset, partition)
         with services.database.reading() as connection:
             current = outputs.current(connection, self.settings.project, asset, encoded)
@@ -127,100 +187,6 @@ class FlowStone:
                     identity=self._actor.source,
                 )
         return won
-
-    # -- values ---------------------------------------------------------------------------------------------------------
-
-    def get(self, asset: str, *, partition: Any = None, run_id: str | None = None, as_: Any = None) -> Any:
-        """Return the asset's current value, or the one *run_id* made; *as_* is a type to load it as, as in annotations.
-
-        Raises :class:`MissingOutputError` when there is none.
-        """
-        return self._found.value(asset, partition, run_id=run_id, annotation=as_)
-
-    def get_bytes(self, asset: str, *, partition: Any = None, run_id: str | None = None) -> bytes:
-        """Return the stored bytes of the asset's value, checked against their digest and never interpreted."""
-        record = self._found.stored(asset, partition, run_id=run_id)
-        return self._deployment.io.get(record.manager).read_bytes(as_output(record))
-
-    def exists(self, asset: str, *, partition: Any = None) -> bool:
-        """Whether the asset has a current output and its bytes are there."""
-        try:
-            record = self._found.output(asset, partition)
-        except MissingOutputError:
-            return False
-        return record.manager == OBSERVED or self._deployment.io.get(record.manager).exists(as_output(record))
-
-    # -- questions ------------------------------------------------------------------------------------------------------
-
-    def status(self) -> list[Condition]:
-        """Every asset's condition: up to date, outdated and why, or without a value; newest partition first."""
-        return Conditions(self._deployment, self.pipeline).all()
-
-    def assets(self) -> list[dict[str, Any]]:
-        """The pipeline's assets as they are defined now, in declaration order."""
-        return list(self._needed().definition()["assets"])
-
-    def asset_info(self, name: str) -> dict[str, Any]:
-        """One asset's definition, what it cannot see, and its condition."""
-        return listings.asset_info(self._needed(), name, Conditions(self._deployment, self.pipeline))
-
-    def graph(self, form: Literal["text", "mermaid", "dot"] = "text") -> str:
-        """The graph of assets as ``text``, ``mermaid`` or ``dot``."""
-        forms = {"text": render_text, "mermaid": render_mermaid, "dot": render_dot}
-        if form not in forms:
-            raise UsageError(f"graph form {form!r} is not known", hint=f"one of {', '.join(forms)}")
-        return forms[form](self._needed().graph)
-
-    def runs(self, *, limit: int = 20, status: str | None = None) -> list[RunRecord]:
-        """The newest runs first."""
-        with self._deployment.reading().reading() as connection:
-            return runs.recent(connection, self.settings.project, limit=limit, status=status)
-
-    def show(self, id: str) -> listings.RunView:
-        """One run with its materializations, attempts, outputs and counts of evidence; *id* may be the beginning of an id."""
-        with self._deployment.reading().reading() as connection:
-            return listings.run_view(connection, self.settings.project, id)
-
-    def lineage(
-        self, asset: str, *, partition: Any = None, direction: Literal["upstream", "downstream", "impact"] = "upstream"
-    ) -> Walk:
-        """What the current output was made from, or what was made from it; ``impact`` keeps to outputs that are current now."""
-        if direction not in ("upstream", "downstream", "impact"):
-            raise UsageError(f"lineage direction {direction!r} is not known", hint="one of upstream, downstream, impact")
-        record = self._found.output(asset, partition)
-        with self._deployment.reading().reading() as connection:
-            found = walk(connection, record, down=direction != "upstream")
-            current = outputs.current_of(connection, self.settings.project) if direction == "impact" else None
-        return found if current is None else listings.only_current(found, {output.id for output in current.values()})
-
-    def explain(self, asset: str, *, partition: Any = None) -> Explanation:
-        """Why the asset's value is what it is, what it was made from, and whether it is outdated."""
-        return explain(self._deployment, self.pipeline, self._found, asset, partition)
-
-    def events(
-        self, *, after: int = 0, limit: int = 1000, run_id: str | None = None, names: Iterable[str] = (), asset: str | None = None
-    ) -> list[EventRecord]:
-        """At most *limit* recorded events after the cursor *after*, in order; *names* may end in ``*``."""
-        with self._deployment.reading().reading() as connection:
-            run = runs.find(connection, self.settings.project, run_id).id if run_id else None
-            return events.read(
-                connection, self.settings.project, after=after, limit=limit, run_id=run, names=tuple(names), asset=asset
-            )
-
-    def errors(self, *, run_id: str | None = None, asset: str | None = None, limit: int = 50) -> list[ErrorRecord]:
-        """The newest recorded errors first."""
-        with self._deployment.reading().reading() as connection:
-            run = runs.find(connection, self.settings.project, run_id).id if run_id else None
-            return errors.read(connection, self.settings.project, run_id=run, asset=asset, limit=limit)
-
-    def logs(self, run_id: str, *, asset: str | None = None) -> list[LogRecord]:
-        """The captured lines of a run, in order."""
-        with self._deployment.reading().reading() as connection:
-            return logs.read(connection, runs.find(connection, self.settings.project, run_id).id, asset=asset)
-
-    def doctor(self) -> list[Finding]:
-        """Check that records and evidence agree and that nothing is left behind; changes nothing."""
-        return examine(self._deployment)
 
     # -- events ---------------------------------------------------------------------------------------------------------
 
@@ -278,7 +244,16 @@ class FlowStone:
         now = as_datetime(self._deployment.clock.now_ns())
         return Planner(self._needed(), self.settings.project, database, now).plan(listings.names(targets), partition, deps=deps)
 
-    def _needed(self) -> Pipeline:
-        if self.pipeline is None:
-            raise UsageError("this needs a pipeline, and none was given", hint="FlowStone(pipeline)")
-        return self.pipeline
+    def _how(self, executor: str | None, jobs: int | None) -> How:
+        """Where bodies run and how many at once, as asked for here, else as it is set."""
+        chosen = executor or self.settings.run.executor
+        if chosen not in EXECUTORS:
+            raise UsageError(f"executor {chosen!r} is not known", hint=f"one of {', '.join(EXECUTORS)}")
+        wanted = self.settings.run.jobs if jobs is None else jobs
+        if wanted is not None and (type(wanted) is not int or wanted < 1):
+            raise UsageError(f"jobs={wanted!r}: a whole number of at least 1 is needed")
+        return How(chosen, wanted)
+
+    def _provenance(self) -> dict[str, Any]:
+        kept = self.settings.database_url != IN_MEMORY
+        return identity.provenance(self.pipeline if kept else None)

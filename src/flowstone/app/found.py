@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowstone.app.keys import in_order, newest, written
 from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key, encode_key
 from flowstone.assets.pipeline import Pipeline
@@ -12,7 +13,7 @@ from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
-from flowstone.stores import materializations, outputs, pipelines, runs
+from flowstone.stores import materializations, outputs, partitions, pipelines, runs
 from flowstone.stores.records import OutputRecord
 
 
@@ -32,17 +33,37 @@ class Found:
             return encode_key(
                 planner.key_of(declared, partition) if partition in (None, "latest") else _parsed(declared, partition)
             )
-        stored = self.partitions(asset)
         if partition in (None, "latest"):
-            return max(stored or self._tried(asset), key=_order, default="")
+            return self._latest(asset)
         text = partition if isinstance(partition, str) else encode_key(partition)
-        for encoded in [*stored, *self._tried(asset)]:
+        meant = self._recorded(asset, text)
+        if meant is not None:
+            return meant
+        stored, tried = self.partitions(asset), self._tried(asset)
+        for encoded in [*stored, *tried]:  # tuples
             if text in (encoded, display_key(decode_key(encoded))):
                 return encoded
-        if not any([*stored, *self._tried(asset)]):
+        if not any([*stored, *tried]):
             raise PartitionError(f"asset {asset!r} has no partitions, but partition {text!r} was given", hint="leave it out")
-        shown = ", ".join(display_key(decode_key(encoded)) for encoded in sorted(stored)[:20])
+        shown = ", ".join(display_key(decode_key(encoded)) for encoded in in_order(stored)[-20:])
         raise PartitionError(f"{asset} has no value for partition {text!r}", hint=f"it has: {shown or 'none'}")
+
+    def _latest(self, asset: str) -> str:
+        """The newest partition with a current output, else the newest that was tried."""
+        with self._deployment.reading().reading() as connection:
+            ends = outputs.ends(connection, self._project, asset)
+            if ends is not None:
+                return newest(*ends, lambda: outputs.partitions_of(connection, self._project, asset))
+        self.partitions(asset)
+        return next(reversed(in_order(self._tried(asset))), "")
+
+    def _recorded(self, asset: str, text: str) -> str | None:
+        """The partition that *text* means, if it has a current output or was tried."""
+        meant = written(text)
+        with self._deployment.reading().reading() as connection:
+            stored = outputs.current_at(connection, self._project, [(asset, encoded) for encoded in meant])
+            tried = (e for e in meant if partitions.newest(connection, self._project, asset, e) is not None)
+            return next((e for e in meant if (asset, e) in stored), None) or next(tried, None)
 
     def partitions(self, asset: str) -> list[str]:
         """The encoded partitions of *asset* with a current output; raises :class:`NotFoundError` for an unknown asset."""
@@ -59,14 +80,15 @@ class Found:
     def _tried(self, asset: str) -> list[str]:
         """The encoded partitions of *asset* some run was asked for, whatever came of it."""
         with self._deployment.reading().reading() as connection:
-            return materializations.partitions_of(connection, self._project, asset)
+            return [place.partition for place in partitions.of_asset(connection, self._project, asset)]
 
     def output(self, asset: str, partition: Any = None, *, run_id: str | None = None) -> OutputRecord:
         """The current output, or the one a run made or reused; raises :class:`MissingOutputError` when there is none."""
         if run_id is not None:
             return self._of_run(asset, partition, run_id)
         encoded = self.partition(asset, partition)
-        with self._deployment.reading().reading() as connection:
+        known = self._pipeline is not None  # then the asset exists, and where there is no database yet it has no value
+        with (self._deployment.planning() if known else self._deployment.reading()).reading() as connection:
             record = outputs.current(connection, self._project, asset, encoded)
         if record is None:
             where = f"{asset} {display_key(decode_key(encoded))}" if encoded else asset
@@ -115,8 +137,3 @@ def _parsed(declared: Any, partition: Any) -> Any:
             f"asset {declared.name!r} has no partitions, but partition {partition!r} was given", hint="leave it out"
         )
     return declared.partitions.parse(partition) if isinstance(partition, str) else partition
-
-
-def _order(encoded: str) -> tuple[str, Any]:
-    key = decode_key(encoded)
-    return (type(key).__name__, key if key is not None else "")

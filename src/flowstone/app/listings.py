@@ -58,7 +58,7 @@ def asset_info(pipeline: Pipeline, name: str, conditions: Conditions) -> dict[st
     """One asset's definition, neighbours, what its digest cannot see, and its condition."""
     asset = pipeline[name]
     described = next(item for item in pipeline.definition()["assets"] if item["name"] == name)
-    found = [c for c in conditions.all() if c.asset == name]
+    found = conditions.all([name])
     return {
         **described,
         "downstream": list(pipeline.graph.downstream(name)),
@@ -67,8 +67,10 @@ def asset_info(pipeline: Pipeline, name: str, conditions: Conditions) -> dict[st
     }
 
 
-def only_current(found: Walk, current: set[str]) -> Walk:
+def only_current(connection: Connection, project: str, found: Walk) -> Walk:
     """Keep the outputs that are current now, and the edges between them."""
+    places = {(output.asset, output.partition) for output in found.outputs.values()}
+    current = {output.id for output in outputs.current_at(connection, project, places).values()}
     kept = {id: output for id, output in found.outputs.items() if id in current}
     return Walk(found.start, [edge for edge in found.edges if edge.downstream in kept and edge.upstream in kept], kept)
 
@@ -84,8 +86,8 @@ def text_of(partition: Any) -> str | None:
 
 
 def check_config(pipeline: Pipeline, config: Mapping[str, Any]) -> None:
-    """Refuse config values no asset declares; raises :class:`SettingsError`."""
-    declared = {name for asset in pipeline for name in asset.config}
+    """Refuse config values no asset and no resource declares; raises :class:`SettingsError`."""
+    declared = {name for thing in (*pipeline, *pipeline.resources.values()) for name in thing.config}
     for name in config:
         if name not in declared:
             hint = did_you_mean(name, declared) or f"declared: {', '.join(sorted(declared)) or 'none'}"

@@ -6,56 +6,94 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
-from flowstone.app.identity import host
-from flowstone.events.dispatcher import Dispatcher
+from flowstone.app.heartbeat import Heartbeat
+from flowstone.app.pipelines import reference_of
+from flowstone.app.tools import Tools
+from flowstone.assets.pipeline import Pipeline
 from flowstone.execution import lost
+from flowstone.execution.children import Children
+from flowstone.execution.parcel import Hello
+from flowstone.execution.resources import OpenResources
 from flowstone.execution.services import Services
-from flowstone.foundation import secrets
-from flowstone.foundation.clock import Clock, SystemClock
-from flowstone.foundation.errors import DatabaseError, NotFoundError
+from flowstone.execution.stopping import Stopping
+from flowstone.foundation.clock import Clock
+from flowstone.foundation.errors import DatabaseError, NotFoundError, UsageError
 from flowstone.foundation.ids import Ids
-from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.settings import Settings
-from flowstone.io_managers import FilesIOManager, IOManagers, MemoryIOManager
 from flowstone.ledger.event_log import EventLog
-from flowstone.observability.capture import Capture
 from flowstone.observability.logs import log_event
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
 from flowstone.stores.dialects import lock_folder
 from flowstone.stores.liveness import ProcessLocks
 
+CHILD = "flowstone.app.child"
+"""The module a child process of the process executor begins with."""
+
 
 class Deployment:
     """One set of real things: made for reading, and made able to run when the first run asks."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, echo: Callable[[str], None] | None = None
+        self,
+        settings: Settings,
+        pipeline: Pipeline | None = None,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        echo: Callable[[str], None] | None = None,
+        resources: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.settings = settings
-        self.clock: Clock = clock or SystemClock()
+        self.settings, self._pipeline = settings, pipeline
         self.ids = ids or Ids()
-        self.redactor = Redactor(settings.redaction_patterns)
-        self.dispatcher = Dispatcher(self.clock, self.redactor)
-        self.dispatcher.attach("flowstone.logs", "*", log_event)
         self._process = self.ids.new("proc")
-        durability = settings.outputs.durability
-        self._files = FilesIOManager(settings.outputs.path, durability=durability, owner=self._process)  # type: ignore[arg-type]
-        self.io = IOManagers({"files": self._files, "memory": MemoryIOManager()}, default=settings.outputs.manager)
-        self.locks = ProcessLocks(lock_folder(settings.database_url))
         self.echo = echo or _to_stdout
+        self.tools = Tools(settings, owner=self._process, clock=clock, echo=lambda text: self.echo(text))
+        self.clock, self.redactor, self.dispatcher, self.io = (
+            self.tools.clock, self.tools.redactor, self.tools.dispatcher, self.tools.io,
+        )  # fmt: skip
+        self.dispatcher.attach("flowstone.logs", "*", log_event)
+        self.locks = ProcessLocks(lock_folder(settings.database_url, settings.home))
+        self.stopping = Stopping(self.clock)
+        self.resources = OpenResources(
+            pipeline.resources if pipeline is not None else {},
+            self.dispatcher,
+            settings.config,
+            self.tools.resolve_secret,
+            resources,
+        )
+        self._children: Children | None = None
         self._database: Database | None = None
         self._empty: Database | None = None
         self._lock = threading.Lock()
         self._services: Services | None = None
+        self._heartbeat: Heartbeat | None = None
 
     def reading(self) -> Database:
         """The database for questions: never created, never migrated."""
         if self._database is None:
             self._database = self._open(create=self.settings.home is None)
         return self._database
+
+    def is_new(self) -> bool:
+        """Whether there is no database yet: the first run creates it."""
+        try:
+            self.reading()
+        except NotFoundError:
+            return True
+        except DatabaseError:  # it is there; what is wrong with it is told, or mended, when it is opened to be written to
+            return False
+        return False
+
+    def existing(self) -> Services:
+        """What :meth:`services` gives, for what is about something recorded: raises :class:`NotFoundError` where nothing is."""
+        if self.is_new():
+            self.reading()
+        return self.services()
 
     def planning(self) -> Database:
         """The database for plans: an empty one in memory while there is none."""
@@ -71,7 +109,7 @@ class Deployment:
         with self._lock:  # runs may begin in several threads
             if self._services is None:
                 self._services = self._begin()
-        lost.reap(self._services, self.locks, host(), lambda process: self._files.sweep(0, owner=process))
+        self._reap()
         return self._services
 
     def _begin(self) -> Services:
@@ -81,28 +119,70 @@ class Deployment:
         self.locks.hold(self._process)
         now = self._database.now()
         with self._database.transaction() as tx:
-            processes.register(tx, self._process, host(), os.getpid(), now)
-        return self._assemble(self._database, self._process)
+            processes.register(tx, self._process, self.locks.host(), os.getpid(), now)
+        services = self._assemble(self._database, self._process)
+        if not self._database.backend.in_memory:  # nobody else can ask or judge
+            self._heartbeat = Heartbeat(services)
+            self._heartbeat.start()
+        return services
 
     def previewing(self) -> Services:
         """What a preview needs: nothing is created, registered or settled."""
         return self._assemble(self.planning(), "")
 
     def _assemble(self, database: Database, process: str) -> Services:
-        capture = Capture(self.clock, self.redactor, limit=self.settings.logs.max_lines, echo=lambda text: self.echo(text))
+        tools = self.tools
         return Services(
-            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, capture, process, random.random,
-            self.settings.config, secrets.resolver(self.redactor.add_value),
+            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, tools.capture, process, random.random,
+            self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config, tools.resolve_secret,
         )  # fmt: skip
+
+    def _reap(self) -> None:
+        """Settle what dead processes left behind."""
+        if self._services is not None:
+            lost.reap(self._services, self.locks, lambda process: self.tools.files.sweep(0, owner=process))
+
+    def _end_run(self, run_id: str) -> None:
+        """Close what was opened for the run, here and in children."""
+        self.resources.end_run(run_id)
+        if self._children is not None:
+            self._children.end_run(run_id)
+
+    def _lane(self) -> Children:
+        """The child processes of this deployment; raises :class:`UsageError` when they could not find the pipeline."""
+        with self._lock:
+            if self._children is None:
+                found = reference_of(self._pipeline) if self._pipeline is not None else None
+                if self._pipeline is None or found is None:
+                    raise UsageError(
+                        "the process executor cannot find the pipeline again: it is no variable of a module that can be imported",
+                        hint='assign it at the top level of a file, or use executor="thread"',
+                    )
+                name, digest, settings = self._pipeline.name, self._pipeline.digest(), self.settings
+                self._children = Children(
+                    CHILD,
+                    lambda owner: Hello(found.text, found.base, name, digest, settings, list(sys.path), owner),
+                    self.dispatcher,
+                    self.tools.capture,
+                    lambda owner: self.tools.files.sweep(0, owner=owner),
+                    self._process,
+                )
+            return self._children
 
     def close(self) -> None:
         """Say that this process has ended in good order, and let everything go."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
         try:
             if self._services is not None and self._database is not None:
                 self._sign_off(self._database, self._services.process)
         finally:
             self._services = None
-            self.dispatcher.close()
+            if self._children is not None:
+                self._children.close()
+            self.resources.close()
+            self.tools.close()
             for database in (self._database, self._empty):
                 if database is not None:
                     database.close()

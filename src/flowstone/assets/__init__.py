@@ -1,4 +1,4 @@
-"""What users write: assets, partitions, retry policies, and the pipeline that checks them together.
+"""What users write: assets, resources, partitions, retry policies, and the pipeline that checks them together.
 
 Pure declarations and the questions asked of them. Nothing here runs user code except when an asset is called, and nothing
 touches a store, a clock or the network; the only files read are the sources that definition digests are taken of.
@@ -14,6 +14,7 @@ from flowstone.assets.mappings import PartitionMapping, latest_before, same, ups
 from flowstone.assets.partitions import Keys, Partitions, Static
 from flowstone.assets.pipeline import Pipeline
 from flowstone.assets.policies import Retry
+from flowstone.assets.resources import Resource, resource
 from flowstone.assets.signature import NO_DEFAULT, Parameter
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PartitionMapping",
     "Partitions",
     "Pipeline",
+    "Resource",
     "Retry",
     "Static",
     "asset",
@@ -41,6 +43,7 @@ __all__ = [
     "render_dot",
     "render_mermaid",
     "render_text",
+    "resource",
     "same",
     "source",
     "upstream_keys",

@@ -6,8 +6,9 @@ import builtins
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
@@ -16,7 +17,8 @@ from flowstone.assets.loaded import closure_of
 from flowstone.assets.mappings import PartitionMapping
 from flowstone.assets.partitions import Partitions
 from flowstone.assets.policies import NO_RETRY, Retry
-from flowstone.assets.signature import NO_DEFAULT, Parameter, parameter_names, read_parameters
+from flowstone.assets.resources import Resource
+from flowstone.assets.signature import NO_DEFAULT, Gives, Parameter, parameter_names, read_parameters, what_calling_gives
 from flowstone.assets.sources import SourceFile, source_file
 from flowstone.foundation.errors import ValidationError
 
@@ -29,7 +31,8 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
     """A declared asset; calling it calls its function.
 
     ``function`` is ``None`` for an observed source, which has versions but is never computed. ``deps`` are the aliases as
-    given; ``parameters`` have them applied. ``problems`` are faults of the signature, reported when a pipeline is built.
+    given; ``parameters`` have them applied. ``gives`` tells what calling the function gives: its value, or what must be run for
+    it. ``problems`` are faults of the signature, reported when a pipeline is built.
     """
 
     name: str
@@ -48,9 +51,13 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
     version: VersionFunction | None = None
     io: str | None = None
     format: str | None = None
+    executor: str | None = None
+    concurrency: int | None = None
+    timeout: float | None = None
     given_description: str | None = None
     tags: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
+    gives: Gives = "value"
     problems: tuple[str, ...] = ()
     origin: SourceFile | None = None
     cache: dict[str, Any] = {}  # msgspec gives every asset its own
@@ -93,7 +100,7 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
 
     @property
     def upstream(self) -> tuple[str, ...]:
-        """The names of the assets it loads or comes after, each once, in order."""
+        """The names of what it receives, assets and resources, and of the assets it comes after, each once, in order."""
         loaded = [p.upstream for p in self.parameters if p.upstream is not None]
         return tuple(dict.fromkeys([*loaded, *self.after])) if self.after or len(loaded) > 1 else tuple(loaded)
 
@@ -148,7 +155,7 @@ def asset(function: Callable[P, R], /) -> Asset[P, R]: ...
 def asset(
     *,
     name: str | None = ...,
-    deps: Mapping[str, str | AnyAsset] | None = ...,
+    deps: Mapping[str, str | AnyAsset | Resource] | None = ...,
     after: Sequence[str | AnyAsset] = ...,
     partitions: Partitions | None = ...,
     mapping: Mapping[str, PartitionMapping] | None = ...,
@@ -159,6 +166,9 @@ def asset(
     version: VersionFunction | None = ...,
     io: str | None = ...,
     format: str | None = ...,
+    executor: Literal["inline", "thread", "process"] | None = ...,
+    concurrency: int | None = ...,
+    timeout: float | timedelta | None = ...,
     description: str | None = ...,
     tags: Sequence[str] = ...,
     owners: Sequence[str] = ...,
@@ -170,7 +180,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     /,
     *,
     name: str | None = None,
-    deps: Mapping[str, str | AnyAsset] | None = None,
+    deps: Mapping[str, str | AnyAsset | Resource] | None = None,
     after: Sequence[str | AnyAsset] = (),
     partitions: Partitions | None = None,
     mapping: Mapping[str, PartitionMapping] | None = None,
@@ -181,15 +191,19 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     version: VersionFunction | None = None,
     io: str | None = None,
     format: str | None = None,
+    executor: Literal["inline", "thread", "process"] | None = None,
+    concurrency: int | None = None,
+    timeout: float | timedelta | None = None,
     description: str | None = None,
     tags: Sequence[str] = (),
     owners: Sequence[str] = (),
 ) -> Any:
-    """Declare a function as an asset; each parameter is ``ctx``, ``config`` or the asset of its name.
+    """Declare a function as an asset; each parameter is ``ctx``, a resource, ``config`` or the asset of its name.
 
     A parameter with a default is an optional dependency. *deps* gives parameters other assets, *after* orders without loading,
     *mapping* says which upstream keys a parameter needs. *code_version* replaces the look at the code. *source* marks an asset
-    that reads the outside; *version* returns a short fingerprint of it. Raises ``ValidationError`` for options of the wrong
+    that reads the outside; *version* returns a short fingerprint of it. *executor* says where it runs, *concurrency* how many
+    of its attempts run at once in a run, *timeout* (seconds) ends an attempt, which then runs in a child process. Raises ``ValidationError`` for options of the wrong
     kind; everything that needs the other assets is checked when a ``Pipeline`` is built.
     """
     if function is not None:
@@ -197,6 +211,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     given = {
         "deps": deps, "after": after, "partitions": partitions, "mapping": mapping, "retries": retries,
         "code_version": code_version, "config": config, "source": source, "version": version, "io": io, "format": format,
+        "executor": executor, "concurrency": concurrency, "timeout": timeout,
         "description": description, "tags": tags, "owners": owners,
     }  # fmt: skip
     changed = {key: value for key, value in given.items() if value is not None and value != ()}
@@ -235,6 +250,10 @@ def _declare(function: Any, name: str | None, given: dict[str, Any]) -> AnyAsset
         code = plain.__code__
         file, line = code.co_filename, code.co_firstlineno
         origin = source_file(file, plain.__globals__)
+    gives = what_calling_gives(function)
+    if gives == "async generator":
+        problems = (*problems, "is an async generator, which cannot be stored piece by piece; yield from def, or return a list")
     return Asset(
-        name=named, function=function, file=file, line=line, parameters=parameters, problems=problems, origin=origin, **checked
-    )
+        name=named, function=function, file=file, line=line, parameters=parameters, gives=gives, problems=problems, origin=origin,
+        **checked,
+    )  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.loaded import LoadedCode, closure_of, fingerprint, functions_in
+from flowstone.assets.resources import Resource
 from flowstone.foundation.serialize import digest_of
 
 
@@ -44,14 +45,16 @@ def definition_notes(asset: AnyAsset) -> str | None:
     return f"The digest does not see changes in {' and '.join(unseen)}." if unseen else None
 
 
-def describe(asset: AnyAsset) -> dict[str, Any]:
-    """Return *asset* as plain values, the form in which definitions are stored and compared."""
+def describe(asset: AnyAsset, resources: Container[str] = ()) -> dict[str, Any]:
+    """Return *asset* as plain values, the form in which definitions are stored and compared; *resources* are its pipeline's."""
+    received = [p for p in asset.parameters if p.upstream is not None]
     return {
         "name": asset.name,
         "kind": asset.kind,
         "upstream": [
-            {"parameter": p.name, "asset": p.upstream, "optional": p.optional} for p in asset.parameters if p.upstream is not None
+            {"parameter": p.name, "asset": p.upstream, "optional": p.optional} for p in received if p.upstream not in resources
         ],
+        "resources": [p.upstream for p in received if p.upstream in resources],
         "after": list(asset.after),
         "partitions": asset.partitions.describe() if asset.partitions else None,
         "mapping": {parameter: mapping.describe() for parameter, mapping in asset.mapping.items()},
@@ -61,12 +64,31 @@ def describe(asset: AnyAsset) -> dict[str, Any]:
         "versioned": asset.version is not None,
         "io": asset.io,
         "format": asset.format,
+        "executor": asset.executor,
+        "concurrency": asset.concurrency,
+        "timeout": asset.timeout,
         "config": sorted(asset.config),
         "owners": list(asset.owners),
         "tags": list(asset.tags),
         "description": asset.description,
+        "unseen": definition_notes(asset),
         "file": _relative_file(asset.file, getattr(asset.function, "__module__", None) or ""),
         "line": asset.line,
+    }
+
+
+def describe_resource(resource: Resource) -> dict[str, Any]:
+    """Return *resource* as plain values, as it is stored with its pipeline; what it opens is configuration and not told."""
+    return {
+        "name": resource.name,
+        "scope": resource.scope,
+        "limit": resource.limit,
+        "health": resource.health is not None,
+        "needs": list(resource.needs.values()),
+        "config": sorted(resource.config),
+        "description": resource.description,
+        "file": _relative_file(resource.file, getattr(resource.function, "__module__", None) or ""),
+        "line": resource.line,
     }
 
 

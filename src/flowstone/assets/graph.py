@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.foundation.errors import NotFoundError, ValidationError, did_you_mean
@@ -31,9 +31,12 @@ class Graph:
         self._position = {name: position for position, name in enumerate(self.order)}
 
     @classmethod
-    def of(cls, assets: Iterable[AnyAsset]) -> Graph:
-        """Return the graph of *assets*."""
-        return cls({asset.name: asset.upstream for asset in assets})
+    def of(cls, assets: Iterable[AnyAsset], resources: Collection[str] = ()) -> Graph:
+        """Return the graph of *assets*; *resources* are the names that are none."""
+        edges = {asset.name: asset.upstream for asset in assets}
+        if resources:
+            edges = {name: tuple([other for other in needed if other not in resources]) for name, needed in edges.items()}
+        return cls(edges)
 
     def upstream(self, name: str) -> tuple[str, ...]:
         """Return what *name* needs directly."""

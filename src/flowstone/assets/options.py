@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -13,35 +14,36 @@ from flowstone.assets.policies import Retry, retry_policy
 from flowstone.foundation.errors import ValidationError
 from flowstone.foundation.serialize import canonical
 
+EXECUTORS = ("inline", "thread", "process")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 MAX_NAME = 200
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-def name_of(name: str | None, function: Callable[..., Any] | None) -> str:
-    """Return the asset's name, *function*'s own by default; raises ``ValidationError`` unless it is a usable name."""
+def name_of(name: str | None, function: Callable[..., Any] | None, kind: str = "asset") -> str:
+    """Return the name of an asset or resource, by default its *function*'s; raises ``ValidationError`` unless it is usable."""
     chosen = name if name is not None else getattr(function, "__name__", None)
     if isinstance(chosen, str) and len(chosen) <= MAX_NAME and _NAME.fullmatch(chosen):
         return chosen
     shown = repr(chosen) if len(repr(chosen)) <= MAX_NAME else repr(chosen)[:60] + "..."
     raise ValidationError(
-        f"{shown} cannot name an asset",
-        hint=f'use letters, digits and _, not a digit first, at most {MAX_NAME}: @asset(name="orders")',
+        f"{shown} cannot name {'an' if kind == 'asset' else 'a'} {kind}",
+        hint=f'use letters, digits and _, not a digit first, at most {MAX_NAME}: @{kind}(name="orders")',
     )
 
 
-def check(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* as the fields of an asset; raises ``ValidationError`` naming the asset and the option."""
+def check(name: str, given: Mapping[str, Any], kind: str = "asset") -> dict[str, Any]:
+    """Return *given* as the fields of an asset or resource; raises ``ValidationError`` naming it and the option."""
     checked = {}
     for option, value in given.items():
         field, normalize = _CHECKS[option]
         try:
             checked[field] = normalize(value)
         except ValidationError as error:
-            raise ValidationError(f"asset {name!r}: {option}: {error.message}", hint=error.hint) from error
+            raise ValidationError(f"{kind} {name!r}: {option}: {error.message}", hint=error.hint) from error
         except _WrongOptionError as error:
-            raise ValidationError(f"asset {name!r}: {option}={_short(value)}: not {error}", hint=f"pass {error}") from None
+            raise ValidationError(f"{kind} {name!r}: {option}={_short(value)}: not {error}", hint=f"pass {error}") from None
     return checked
 
 
@@ -134,6 +136,38 @@ def _function(value: Any) -> Callable[..., str]:
     return value  # type: ignore[no-any-return]
 
 
+def _health(value: Any) -> Callable[..., object]:
+    if not callable(value):
+        raise _WrongOptionError("a function of the open value")
+    return value  # type: ignore[no-any-return]
+
+
+def _scope(value: Any) -> str:
+    if value not in ("process", "run"):
+        raise _WrongOptionError('"process" or "run"')
+    return str(value)
+
+
+def executor(value: Any) -> str:
+    """Return *value*, the name of an executor; raises ``ValidationError`` for anything else."""
+    if value not in EXECUTORS:
+        raise ValidationError(f"{value!r} is no executor", hint=f"one of {', '.join(EXECUTORS)}")
+    return str(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _WrongOptionError("a whole number of at least 1")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise _WrongOptionError("a number of seconds above 0, or a timedelta")
+    return float(seconds)
+
+
 _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "deps": ("deps", _deps),
     "after": ("after", _after),
@@ -146,6 +180,12 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "version": ("version", _function),
     "io": ("io", _text),
     "format": ("format", _text),
+    "executor": ("executor", executor),
+    "concurrency": ("concurrency", _count),
+    "timeout": ("timeout", _seconds),
+    "scope": ("scope", _scope),
+    "limit": ("limit", _count),
+    "health": ("health", _health),
     "description": ("given_description", _text),
     "tags": ("tags", _texts),
     "owners": ("owners", _texts),

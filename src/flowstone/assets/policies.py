@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flowstone.foundation.errors import FlowStoneError, GiveUp, ValidationError
+from flowstone.foundation.errors import FlowStoneError, GiveUp, ResourceError, ValidationError
 
 
 def _is_exception(kind: object) -> bool:
@@ -66,7 +66,8 @@ class Retry:
         """Tell whether *error* is worth another attempt; never ``GiveUp``, nor a FlowStone error that says it is final."""
         if isinstance(error, GiveUp) or (isinstance(error, FlowStoneError) and not error.retryable):
             return False
-        return isinstance(error, self.on)
+        cause = error.__cause__ if isinstance(error, ResourceError) else None
+        return isinstance(error, self.on) or isinstance(cause, self.on)
 
     def describe(self) -> dict[str, Any]:
         """Return the policy as plain values for the stored definition."""

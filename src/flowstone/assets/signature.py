@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 Kind: TypeAlias = Literal["ctx", "config", "asset"]
+Gives: TypeAlias = Literal["value", "generator", "coroutine", "async generator"]
 
 RESERVED = frozenset({"ctx", "config"})
 NO_DEFAULT = inspect.Parameter.empty
 
-_COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-_LAZY = _COROUTINE | inspect.CO_GENERATOR
+_GIVES: dict[int, Gives] = {
+    inspect.CO_COROUTINE: "coroutine",
+    inspect.CO_ASYNC_GENERATOR: "async generator",
+    inspect.CO_GENERATOR: "generator",
+}
+_LAZY = sum(_GIVES)
 _VARIABLE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 class Parameter(msgspec.Struct, frozen=True, gc=False):
     """One parameter of an asset's function.
 
-    ``upstream`` names the asset it receives (``None`` for ctx and config). A parameter with a default is optional; without
-    one ``default`` is ``NO_DEFAULT``. ``annotation`` is as written and may be text; ``Asset.annotation_of`` resolves it.
+    ``upstream`` names the asset it receives, or the resource: the pipeline knows which of them; ``None`` for ctx and config. A
+    parameter with a default is optional; without one ``default`` is ``NO_DEFAULT``. ``annotation`` is as written and may be text;
+    ``Asset.annotation_of`` resolves it.
     """
 
     name: str
@@ -39,25 +46,23 @@ def read_parameters(function: Callable[..., Any], deps: Mapping[str, str]) -> tu
     if type(function) is FunctionType and "__wrapped__" not in function.__dict__:
         code = function.__code__
         if not code.co_posonlyargcount and not code.co_flags & _VARIABLE:
-            return _from_code(function, deps), _unsupported(code) if code.co_flags & _LAZY else ()
-    parameters, problems = _from_inspection(function, deps)
-    code_of_wrapped: CodeType | None = getattr(inspect.unwrap(function), "__code__", None)
-    return parameters, (*problems, *(_unsupported(code_of_wrapped) if code_of_wrapped is not None else ()))
+            return _from_code(function, deps), ()
+    return _from_inspection(function, deps)
 
 
-def _unsupported(code: CodeType) -> tuple[str, ...]:
-    """What calling the function would give instead of its value."""
-    if code.co_flags & _COROUTINE:
-        return ("is async def, which is not supported yet: its value would be a coroutine; use def and asyncio.run inside",)
-    if code.co_flags & inspect.CO_GENERATOR:
-        return ("yields, which is not supported yet: its value would be an iterator that can be read once; return a list",)
-    return ()
+def what_calling_gives(function: Callable[..., Any]) -> Gives:
+    """Return what calling *function* gives: its value, or something that must be run for it; partials are looked through."""
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    lazy = code.co_flags & _LAZY if isinstance(code, CodeType) else 0
+    return _GIVES[lazy] if lazy else "value"
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
     """Return the names *function* takes, or ``None`` when they cannot be known or cannot all be passed by name."""
     parameters, problems = read_parameters(function, {})
-    return None if problems else tuple(parameter.name for parameter in parameters)
+    return None if problems or what_calling_gives(function) != "value" else tuple(parameter.name for parameter in parameters)
 
 
 def _from_code(function: FunctionType, deps: Mapping[str, str]) -> tuple[Parameter, ...]:

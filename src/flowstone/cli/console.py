@@ -24,6 +24,7 @@ from flowstone.events.catalogue import (
     MaterializationSkipped,
     MaterializationStart,
     MaterializationStop,
+    RunCancelRequested,
     RunResumed,
     RunStart,
 )
@@ -41,6 +42,11 @@ _COLOURS = {"done": "green", "reused": "cyan", "skipped": "yellow", "failed": "r
 def terminal() -> Console:
     """The terminal as it is now: what assets print while they run goes elsewhere and must not come back here."""
     return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def _without_hint(message: str) -> str:
+    """The message of an error without the line that says what to do; ``show`` and ``errors`` have it."""
+    return message.partition("\n  ")[0]
 
 
 class RunConsole:
@@ -82,6 +88,8 @@ class RunConsole:
         match happened:
             case RunStart() | RunResumed():
                 self._header(happened)
+            case _ if getattr(happened, "run_id", "") != self.run_id:
+                pass  # what a dead process left behind is settled meanwhile
             case MaterializationStart():
                 self._start(happened)
             case MaterializationProgress():
@@ -90,10 +98,12 @@ class RunConsole:
                 self._row(happened, "done", happened.summary or bytes_of(happened.size_bytes), happened.duration_ns)
             case MaterializationStop():
                 self._row(happened, "skipped", happened.summary, happened.duration_ns)
+            case MaterializationException(kind="cancelled", final=True):
+                self._row(happened, "cancelled", "its run was cancelled", happened.duration_ns)
             case MaterializationException(final=False):
                 self._retry(happened)
             case MaterializationException():
-                self._row(happened, "failed", f"{happened.type}: {happened.message}", happened.duration_ns)
+                self._row(happened, "failed", f"{happened.type}: {_without_hint(happened.message)}", happened.duration_ns)
             case MaterializationReused(because=because):
                 self._row(happened, "reused", because)
             case MaterializationSkipped(reason=reason, message=message) if reason != "by_code" or self._unattempted(message):
@@ -142,7 +152,7 @@ class RunConsole:
         if happened.kind == "cancelled":
             self._row(happened, "interrupted", "will be computed again when the run is resumed", happened.duration_ns)
             return
-        text = f"attempt {happened.attempt}: {happened.type} {one_line(happened.message)}, {wait}"
+        text = f"attempt {happened.attempt}: {happened.type} {one_line(_without_hint(happened.message))}, {wait}"
         self._notes.setdefault((happened.asset, happened.partition), []).append(text)
 
     def _row(self, happened: Any, word: str, text: str, duration: int | None = None) -> None:
@@ -187,9 +197,13 @@ def footer(flow: FlowStone, result: RunResult, console: Console) -> None:
     view = flow.show(result.run_id)
     ended = [f"{counted(len(group), word)}" for group, word in (
         (result.materialized, "done"), (result.reused, "reused"), (result.skipped, "skipped"), (result.failed, "failed"),
+        (result.cancelled, "cancelled"), (result.waiting, "waiting"),
     ) if group]  # fmt: skip
     steps = ", ".join(ended) or "nothing to do"
     console.print(Text(f"\n{view.run.id} {result.status}: {steps}"))
+    for event in flow.events(run_id=result.run_id, names=[RunCancelRequested.name], limit=1) if result.status == "cancelled" else ():
+        by = f"{event.payload['actor']} ({event.payload['identity']})"
+        console.print(Text(one_line(f"Cancelled by {by}" + (f": {event.payload['reason']}" if event.payload["reason"] else ""))))
     recorded = [
         counted(len(view.materializations), "materialization"), counted(len(view.attempts), "attempt"),
         counted(view.events, "event"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
@@ -31,10 +30,10 @@ def db() -> None:
 def info(ctx: click.Context, as_json: bool) -> None:
     """Say which database it is, its schema, and how much is in it."""
     settings = find(given(ctx)).settings
-    path = _existing(settings)
-    with _speaking(settings):
-        version = migrations.version(settings.database_url)
-    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) if path else 0
+    with _existing(settings) as backend:
+        size = backend.size()
+        with backend.reading() as connection:
+            version = migrations.version(connection)
     rows = _rows(open_for_reading(ctx)) if version == SCHEMA_VERSION else {}
     url = Redactor(settings.redaction_patterns).text(settings.database_url)
     if as_json:
@@ -52,30 +51,28 @@ def info(ctx: click.Context, as_json: bool) -> None:
 def upgrade(ctx: click.Context) -> None:
     """Bring the database to the schema of this version of FlowStone; a current one is left as it is."""
     settings = find(given(ctx)).settings
-    _existing(settings)
-    with _speaking(settings):
-        before, now = migrations.upgrade(settings.database_url)
+    with _existing(settings) as backend:
+        before, now, copy = migrations.upgrade(backend)
     say(f"The schema is {now}; nothing to do." if before == now else f"The schema was {before or 'none'} and is {now} now.")
-
-
-def _existing(settings: Settings) -> Path | None:
-    """The database's file, ``None`` in memory; raises :class:`NotFoundError` before anything would create it."""
-    backend = dialects.connect(settings.database_url)
-    if not backend.exists():
-        raise NotFoundError(f"there is no database yet at {backend.describe}", hint="flowstone run creates it")
-    return None if backend.in_memory else Path(backend.path)
+    if copy is not None:
+        say(f"The database as it was: {copy}")
 
 
 @contextmanager
-def _speaking(settings: Settings) -> Iterator[None]:
-    """Turn what the driver raises into one clear error."""
+def _existing(settings: Settings) -> Iterator[dialects.Backend]:
+    """The database, which must be there; what its driver raises becomes one clear error."""
+    backend = dialects.connect(settings.database_url)
     try:
-        yield
+        if not backend.exists():
+            raise NotFoundError(f"there is no database yet at {backend.describe}", hint="flowstone run creates it")
+        yield backend
     except Exception as error:
-        clear = dialects.explain(error, dialects.connect(settings.database_url).describe)
+        clear = backend.explain(error)
         if clear is None:
             raise
         raise clear from error
+    finally:
+        backend.close()
 
 
 def _rows(flow: FlowStone) -> dict[str, int]:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from flowstone import FlowStone, __version__
+from flowstone.app.pipelines import load_pipeline
 from flowstone.cli.console import WIDTH, RunConsole, footer, terminal
-from flowstone.cli.session import load_pipeline
 from flowstone.cli.words import bytes_of
 from flowstone.execution.result import RunResult
 from flowstone.foundation import settings

@@ -1,35 +1,67 @@
-"""``flowstone events``: the event log, read by cursor."""
+"""``flowstone events``: the event log, read by cursor, or followed."""
 
 from __future__ import annotations
 
 import re
+import select
+import sys
+from typing import NamedTuple
 
 import click
 
+from flowstone import FlowStone
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import iso, place, plain_of, quoted, say, say_json, say_rows
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import seconds
 from flowstone.execution.decision import short
+from flowstone.foundation.errors import UsageError
 from flowstone.stores.records import EventRecord
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _APART = frozenset({"at", "trace_id", "asset", "partition", "run_id"})
+_LIMIT = 100
+
+
+class _Wanted(NamedTuple):
+    """Which events are asked for."""
+
+    run_id: str | None
+    names: tuple[str, ...]
+    asset: str | None
 
 
 @click.command()
-@click.option("--after", type=click.IntRange(0), default=0, metavar="ID", help="Only events after this one: the cursor.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, help="At most so many; default: 100.")
+@click.option("--after", metavar="CURSOR", help="Only events after this one: the text before it. 0 is the beginning.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), help=f"At most so many; default: {_LIMIT}.")
+@click.option("--follow", "-f", is_flag=True, help="Print events as they are recorded, from now or --after, until Ctrl-C.")
 @click.option("--run", "run_id", metavar="RUN", help="Only this run's.")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="Only events of this name, which may end in *; repeatable.")
 @click.option("--asset", metavar="ASSET", help="Only this asset's.")
 @json_option
 @click.pass_context
 def events(
-    ctx: click.Context, after: int, limit: int, run_id: str | None, names: tuple[str, ...], asset: str | None, as_json: bool
+    ctx: click.Context,
+    after: str | None,
+    limit: int | None,
+    follow: bool,
+    run_id: str | None,
+    names: tuple[str, ...],
+    asset: str | None,
+    as_json: bool,
 ) -> None:
-    """Read the event log in order; the number before each event is the cursor to go on from."""
-    found = open_for_reading(ctx).events(after=after, limit=limit, run_id=run_id, names=names, asset=asset)
+    """Read the event log in order; the text before each event is the cursor to go on from."""
+    if follow and limit is not None:
+        raise UsageError("--follow does not end: --limit cannot go with it", hint="flowstone events --follow | head")
+    flow, wanted = open_for_reading(ctx), _Wanted(run_id, names, asset)
+    if follow:
+        _follow(flow, after, wanted, as_json=as_json)
+    else:
+        _print(flow, after, limit or _LIMIT, wanted, as_json=as_json)
+
+
+def _print(flow: FlowStone, after: str | None, limit: int, wanted: _Wanted, *, as_json: bool) -> None:
+    found = flow.events(after=after, limit=limit, **wanted._asdict())
     if as_json:
         for event in found:
             say_json(plain_of(event))
@@ -37,12 +69,32 @@ def events(
     if not found:
         say("No events" + (f" after {after}." if after else "."))
         return
-    say_rows(_row(event, with_run=run_id is None) for event in found)
+    say_rows(_row(event, with_run=wanted.run_id is None) for event in found)
     if len(found) == limit:
-        chosen = [("--run", run_id), ("--asset", asset), *(("--name", name) for name in names)]
+        chosen = [("--run", wanted.run_id), ("--asset", wanted.asset), *(("--name", name) for name in wanted.names)]
         options = "".join(f" {option} {quoted(value)}" for option, value in chosen if value)
         say()
-        say(f"There may be more: flowstone events --after {found[-1].id} --limit {limit}{options}")
+        say(f"There may be more: flowstone events --after {found[-1].cursor} --limit {limit}{options}")
+
+
+def _follow(flow: FlowStone, after: str | None, wanted: _Wanted, *, as_json: bool) -> None:
+    for event in flow.follow(after=after, idle=_require_reader, **wanted._asdict()):
+        if as_json:
+            say_json(plain_of(event))
+        else:
+            say_rows([_row(event, with_run=wanted.run_id is None)])
+
+
+def _require_reader() -> None:
+    """Raise :class:`BrokenPipeError` when nobody reads standard output any more: writing would tell, but nothing is written."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    watched = select.poll()
+    watched.register(output, select.POLLERR)
+    if any(happened & select.POLLERR for _, happened in watched.poll(0)):
+        raise BrokenPipeError
 
 
 def _row(event: EventRecord, *, with_run: bool) -> tuple[str, ...]:
@@ -50,7 +102,7 @@ def _row(event: EventRecord, *, with_run: bool) -> tuple[str, ...]:
     words = [f"{name}={_value(name, value)}" for name, value in fields.items() if name not in _APART and value != ""]
     run = [event.run_id] if with_run and event.run_id else []
     where = place(fields.get("asset", ""), fields.get("partition", ""))
-    return str(event.id), iso(event.at), event.name, where, " ".join([*run, *words])
+    return event.cursor, iso(event.at), event.name, where, " ".join([*run, *words])
 
 
 def _value(name: str, value: object) -> str:

@@ -16,14 +16,15 @@ from flowstone.cli.lineage import label
 from flowstone.cli.lines import option_of, place, plain_of, quoted, say, say_fields, say_json, sha, shown, when, who
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.show import asked_for
-from flowstone.cli.words import counted, seconds
+from flowstone.cli.words import counted, origin, seconds
+from flowstone.events.catalogue import AssetInvalidated
 from flowstone.execution.decision import short
 from flowstone.execution.settlement import OBSERVED
-from flowstone.stores import processes
+from flowstone.stores import events, processes
 from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
 
 Field = tuple[str, str]
-COMPARED = ("value", "source", "code", "config", "inputs")
+COMPARED = ("value", "source", "code", "config", "environment", "inputs")
 
 
 class Evidence(NamedTuple):
@@ -75,14 +76,15 @@ def _evidence(flow: FlowStone, found: Explanation, *, asked: str | None) -> Evid
     if attempt is not None:
         with reading(flow) as connection:
             process = processes.find(connection, attempt.process)
-    siblings = [c for c in flow.status() if c.asset == found.asset] if output is None or asked is None else []
-    newest = siblings[0] if siblings else None
-    newer = newest if asked is None and newest is not None and newest.partition != found.partition else None
-    good = next((c for c in siblings if c.output is not None), None) if output is None else None
+    newest = flow.status(found.asset, newest=True)[0] if asked is None else None
+    newer = newest if newest is not None and newest.partition != found.partition else None
+    latest = flow.condition(found.asset) if output is None else None
+    good = latest if latest is not None and latest.output is not None else None
     withdrawn = None
     if output is None and found.versions:
-        events = flow.events(names=["flowstone.asset.invalidated"], asset=found.asset, limit=100_000)
-        withdrawn = next((event for event in reversed(events) if event.payload.get("partition") == found.partition), None)
+        with reading(flow) as connection:
+            project, name = flow.settings.project, AssetInvalidated.name
+            withdrawn = events.newest_outside_runs(connection, project, name, found.asset, found.partition)
     failed: list[ErrorRecord] = []
     if output is None and last is not None and last.reason == "upstream_failed":
         failed = _root(flow.errors(run_id=last.run_id, limit=1000), last.message)
@@ -164,6 +166,9 @@ def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
     config = f"config {short(output.config)}" if output.config else "config none declared"
     python = f"   Python {run.provenance['python']}" if run.provenance.get("python") else ""
     yield "code", f"definition {short(output.definition)}   {config}{source}{python}"
+    yield "", origin(run.provenance)
+    for note in found.notes:
+        yield "not seen", note
     yield from _inputs(found)
     failures = [error for error in found.errors if error.run_id == run.id]
     failed = f", {counted(len(failures), 'error')} {cure(failures[0])} ({failures[0].id})" if failures else ""
@@ -242,6 +247,7 @@ def _plain(found: Explanation, evidence: Evidence) -> dict[str, Any]:
         "attempts": [plain_of(attempt) for attempt in found.attempts],
         "inputs": [{"parameter": parameter, "output": made} for parameter, made in made_from.items()],
         "before": plain_of(found.before) if found.before else None,
+        "notes": found.notes,
         "changes": [change._asdict() for change in found.changes],
         "errors": [plain_of(error) for error in [*found.errors, *evidence.failed]],
         "last": plain_of(last) if last else None,

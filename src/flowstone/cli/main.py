@@ -18,7 +18,7 @@ import click
 
 from flowstone import __version__
 from flowstone.cli.grammar import LazyGroup, Verb, shared_options
-from flowstone.foundation.errors import FlowStoneError, RunFailedError
+from flowstone.foundation.errors import FlowStoneError, RunFailedError, message_of
 from flowstone.observability.logs import one_line
 
 FAILED, MISUSED, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
@@ -28,7 +28,11 @@ _WORK, _VALUES, _RECORDS, _PLACE = "Work", "Assets and their values", "What happ
 
 VERBS = {
     "run": Verb("flowstone.cli.run:run", "Materialize assets and what they need.", _WORK),
+    "cancel": Verb("flowstone.cli.cancel:cancel", "End a run for good.", _WORK),
     "invalidate": Verb("flowstone.cli.invalidate:invalidate", "Withdraw an asset's current value.", _WORK),
+    "outputs": Verb("flowstone.cli.outputs:outputs", "List outputs, or erase their bytes.", _KEEPING),
+    "hold": Verb("flowstone.cli.hold:hold", "Hold what must not be collected, erased or pruned.", _KEEPING),
+    "db": Verb("flowstone.cli.db:db", "Look at the database; prune, back up, restore, upgrade it.", _KEEPING),
     "init": Verb("flowstone.cli.init:init", "Start an empty project.", _WORK),
     "demo": Verb("flowstone.cli.demo:demo", "Write and run a project that reviews a Python environment.", _WORK),
     "status": Verb("flowstone.cli.status:status", "Say which assets are up to date, outdated or missing.", _VALUES),
@@ -44,12 +48,15 @@ VERBS = {
     "events": Verb("flowstone.cli.events:events", "Read the event log.", _RECORDS),
     "doctor": Verb("flowstone.cli.doctor:doctor", "Check that records and evidence agree.", _PLACE),
     "config": Verb("flowstone.cli.config:config", "Show the settings and where they come from.", _PLACE),
-    "db": Verb("flowstone.cli.db:db", "Look at the database, or upgrade its schema.", _PLACE),
 }
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: it is obeyed as Ctrl-C is."""
+    """SIGTERM arrived: it is obeyed as Ctrl-C is. *run_id*: the run that waits to be resumed."""
+
+    def __init__(self, run_id: str = "") -> None:
+        super().__init__()
+        self.run_id = run_id
 
 
 flowstone = LazyGroup(
@@ -125,8 +132,8 @@ def _say_error(error: Exception) -> int:
     run_id = getattr(error, "run_id", None)
     waiting = f"{run_id} waits to be resumed: flowstone run --resume {run_id}" if run_id else None
     match error:
-        case FlowStoneError():
-            _say(f"error: {error.message}", error.hint, waiting)
+        case FlowStoneError(message=str() as message, hint=hint):
+            _say(f"error: {message}", hint, waiting)
         case click.UsageError():
             command = error.ctx.command_path if error.ctx else "flowstone"
             _say(f"error: {error.format_message()}", f"{command} --help")
@@ -138,7 +145,7 @@ def _say_error(error: Exception) -> int:
             bug = "this is a bug, please report it" + (
                 "" if os.environ.get(DEBUG) == "1" else f"; {DEBUG}=1 shows where it happened"
             )
-            _say(f"error: {type(error).__name__}: {error}", bug, waiting)
+            _say(f"error: {type(error).__name__}: {message_of(error)}", bug, waiting)
     return FAILED if isinstance(error, RunFailedError) else MISUSED
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 from rich.text import Text
 
+from flowstone.app.facade import Executor
 from flowstone.assets.keys import decode_key, display_key
+from flowstone.assets.options import EXECUTORS
 from flowstone.cli.console import RunConsole, footer, terminal
+from flowstone.cli.main import Terminated
 from flowstone.cli.session import open_for_running
+from flowstone.cli.signals import Graceful
 from flowstone.cli.words import counted
 from flowstone.execution.preview import Preview
+from flowstone.execution.run import IfRunning
 from flowstone.foundation.errors import UsageError
 
 
@@ -19,36 +26,59 @@ from flowstone.foundation.errors import UsageError
 @click.option("--force", is_flag=True, help="Compute the targets even when they are up to date.")
 @click.option("--no-deps", is_flag=True, help="Take inputs as they are now; compute only the targets.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; do nothing.")
+@click.option("--executor", type=click.Choice(EXECUTORS), help="Where assets are computed that do not say so themselves.")
+@click.option("--jobs", "-j", type=click.IntRange(1), metavar="N", help="How many attempts run at once.")
+@click.option(
+    "--if-running",
+    type=click.Choice(get_args(IfRunning)),
+    default="wait",
+    help="When another run works on a target: wait for it (default), skip this run, or fail.",
+)
+@click.option(
+    "--grace", metavar="SECONDS", type=click.FloatRange(0), help="What may still finish after SIGTERM; default: settings."
+)
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted or lost.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only what failed and the last lines.")
 @click.pass_context
-def run(
+def run(  # noqa: PLR0913, PLR0917 - click hands over every option
     ctx: click.Context,
     targets: tuple[str, ...],
     partition: str | None,
     force: bool,
     no_deps: bool,
     dry_run: bool,
+    executor: Executor | None,
+    jobs: int | None,
+    if_running: IfRunning,
+    grace: float | None,
     resume: str | None,
     quiet: bool,
 ) -> None:
     """Materialize TARGETS (default: every asset) and what they need; what is up to date is reused.
 
-    Exit codes: 0 done, 1 a materialization failed, 2 bad usage or input, 130 interrupted.
+    Exit codes: 0 done, 1 a materialization failed or the run was cancelled, 2 bad usage or input, 130 and 143 interrupted.
     """
-    if resume and (targets or partition or force or no_deps or dry_run):
+    if resume and (targets or partition or force or no_deps or dry_run or if_running != "wait"):
         raise UsageError("--resume goes on with what the run was asked for", hint="leave out targets and other options")
     with open_for_running(ctx) as flow:
         if dry_run:
             _say(flow.preview(targets or None, partition=partition, force=force, deps=not no_deps))
             return
-        with RunConsole(flow, flow.pipeline, quiet=quiet) as console:  # type: ignore[arg-type]
+        with Graceful(flow, grace), RunConsole(flow, flow.pipeline, quiet=quiet) as console:  # type: ignore[arg-type]
             flow.on_print(console.echo)
             if resume:
-                result = flow.resume(resume)
+                result = flow.resume(resume, executor=executor, jobs=jobs)
             else:
-                result = flow.run(targets or None, partition=partition, force=force, deps=not no_deps)
+                result = flow.run(
+                    targets or None, partition=partition, force=force, deps=not no_deps, executor=executor, jobs=jobs,
+                    if_running=if_running,
+                )  # fmt: skip
+        if result.status == "skipped":
+            console.console.print(Text(f"Nothing was begun: {result.run_id} works on it. flowstone show {result.run_id}"))
+            return
         footer(flow, result, console.console)
+    if result.status == "waiting":
+        raise Terminated(result.run_id)
     if not result.ok:
         ctx.exit(1)
 

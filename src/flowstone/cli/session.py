@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import click
 
-from flowstone import FlowStone, Pipeline
+from flowstone import FlowStone
+from flowstone.app.pipelines import load_pipeline
 from flowstone.cli.grammar import Given, given
 from flowstone.foundation import loading
 from flowstone.foundation import settings as settings_
-from flowstone.foundation.errors import LoadError, did_you_mean
+from flowstone.foundation.errors import LoadError
 from flowstone.foundation.settings import Settings
 from flowstone.observability import logs
 from flowstone.stores.database import Connection
@@ -74,36 +75,11 @@ def find(asked: Given) -> Found:
     return Found(settings, str(default), default.parent)
 
 
-def load_pipeline(reference: str, base: Path) -> Pipeline:
-    """Import ``FILE_OR_MODULE[:NAME]`` (files relative to *base*) and return its pipeline; raises :class:`LoadError`."""
-    place, name = loading.split(reference)
-    module = loading.load_module(place, base)
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
-    if name is not None:
-        if name in found:
-            return found[name]
-        if hasattr(module, name):
-            raise LoadError(
-                f"{name!r} in {place} is no Pipeline but {type(getattr(module, name)).__name__}", hint=_choices(place, found)
-            )
-        raise LoadError(f"{place} has no {name!r}", hint=did_you_mean(name, found) or _choices(place, found))
-    distinct = {id(pipeline): pipeline for pipeline in found.values()}
-    if len(distinct) == 1:
-        return next(iter(distinct.values()))
-    raise LoadError(f"{place} has {len(distinct) or 'no'} Pipeline{'s' if distinct else ''}", hint=_choices(place, found))
-
-
 @contextmanager
 def reading(flow: FlowStone) -> Iterator[Connection]:
     """A connection for questions the facade has no method for; raises :class:`NotFoundError` while there is no database."""
     with flow._deployment.reading().reading() as connection:
         yield connection
-
-
-def _choices(place: str, found: dict[str, Pipeline]) -> str:
-    if not found:
-        return 'a pipeline file ends with: pipeline = Pipeline("name", [assets])'
-    return f"choose one: {', '.join(f'-p {place}:{name}' for name in found)}"
 
 
 def _folder_of(reference: str, base: Path) -> Path:

@@ -14,7 +14,7 @@ from flowstone.cli.lineage import label
 from flowstone.cli.lines import WORDS, place, plain_of, quoted, say, say_fields, say_json, say_rows, shown, when, who
 from flowstone.cli.runs import took
 from flowstone.cli.session import open_for_reading, reading
-from flowstone.cli.words import bytes_of, counted, seconds
+from flowstone.cli.words import bytes_of, counted, origin, seconds
 from flowstone.execution.decision import short
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.errors import NotFoundError
@@ -67,6 +67,7 @@ def _say_run(view: RunView) -> None:
         ("asked for", asked_for(run)),
         ("requested by", who(run.actor, run.identity)),
         ("on", "{host}, pid {pid}, Python {python}, FlowStone {flowstone}".format_map(made_by)),
+        ("code", origin(made_by)),
         ("definition", short(run.definition)),
         ("waits", str(run.outcome["reason"]) if "reason" in run.outcome else ""),
     ])  # fmt: skip

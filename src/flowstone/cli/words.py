@@ -1,6 +1,9 @@
-"""How numbers and times are said to people."""
+"""How numbers, times and origins are said to people."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 _AS_THEY_ARE = frozenset({"done", "reused", "skipped", "failed"})
 
@@ -33,3 +36,20 @@ def seconds(nanoseconds: int) -> str:
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def origin(provenance: Mapping[str, Any]) -> str:
+    """Which commit a run's code was of and what was installed: ``git 4be1f02c.., 103 distributions (sha256 c41e7b02..)``."""
+    return ", ".join(_origin(provenance))
+
+
+def _origin(provenance: Mapping[str, Any]) -> Iterator[str]:
+    git, packages = provenance.get("git"), provenance.get("distributions")
+    if git and git["commit"]:
+        clean = {True: " with changes", False: "", None: f" (changes unknown: {git['reason']})"}
+        yield f"git {git['commit'][:8]}..{clean[git['dirty']]}"
+    elif git:
+        yield f"commit unknown ({git['reason']})"
+    if packages:
+        editable = f", editable: {', '.join(packages['editable'])}" if packages["editable"] else ""
+        yield f"{counted(packages['count'], 'distribution')} (sha256 {packages['digest'][:8]}..{editable})"

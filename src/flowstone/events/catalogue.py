@@ -59,6 +59,15 @@ class RunResumed(_OfRun, frozen=True, kw_only=True):
     identity: Label
 
 
+@event("flowstone.run.cancel_requested")
+class RunCancelRequested(_OfRun, frozen=True, kw_only=True):
+    """Somebody asked for the end of a run; the process that works on it ends it."""
+
+    actor: Text
+    identity: Label
+    reason: Text
+
+
 @event("flowstone.run.stop")
 class RunStop(_OfRun, frozen=True, kw_only=True):
     """A run reached its end."""
@@ -69,6 +78,8 @@ class RunStop(_OfRun, frozen=True, kw_only=True):
     reused: Count
     failed: Count
     skipped: Count
+    cancelled: Count = 0
+    """The steps that had not ended when the run was cancelled, those that had not begun included."""
 
 
 # -- materializations, one start and one ending per attempt -------------------------------------------------------------
@@ -111,13 +122,23 @@ class MaterializationException(_OfAttempt, frozen=True, kw_only=True):
     """An attempt ended without a value."""
 
     kind: Label
-    """``error``; ``postponed`` (``RetryLater``) and ``cancelled``, which are no errors; ``worker_lost``: its process died."""
+    """``error``; ``timeout``; ``worker_lost``: its process died; ``postponed`` (``RetryLater``) and ``cancelled`` are no errors."""
     final: bool
     duration_ns: Nanoseconds
     type: Label
     message: Text
     error: Attribute = ""
     retry_in_ns: Nanoseconds = 0
+
+
+@event("flowstone.materialization.delayed")
+class MaterializationDelayed(_OfAsset, frozen=True, kw_only=True):
+    """A step that is ready waits: another run computes the same asset and partition, or a limited resource has no place left."""
+
+    reason: Label
+    """``claimed`` or ``resource``."""
+    holder: Attribute
+    """The other run, or the resource."""
 
 
 @event("flowstone.materialization.reused")
@@ -200,6 +221,113 @@ class IoStoreException(_OfIo, frozen=True, kw_only=True):
     duration_ns: Nanoseconds
     type: Label
     message: Text
+
+
+# -- resources: what happens to them is no record of an attempt; an attempt that fails for one has its error -------------
+
+
+@event("flowstone.resource.opened", recorded=False)
+class ResourceOpened(Event, frozen=True, kw_only=True):
+    """A resource was opened for the first attempt that needs it, or again."""
+
+    resource: Label
+    scope: Label
+    duration_ns: Nanoseconds
+
+
+@event("flowstone.resource.closed", recorded=False)
+class ResourceClosed(Event, frozen=True, kw_only=True):
+    """A resource was closed."""
+
+    resource: Label
+    because: Label
+    """``unhealthy``, ``run ended`` or ``closed`` (with its FlowStone)."""
+
+
+@event("flowstone.resource.failed", recorded=False)
+class ResourceFailed(Event, frozen=True, kw_only=True):
+    """A resource raised while it was opened, checked or closed."""
+
+    resource: Label
+    during: Label
+    """``open``, ``health`` or ``close``."""
+    type: Label
+    message: Text
+
+
+# -- what is kept ---------------------------------------------------------------------------------------------------------
+
+
+@event("flowstone.output.collected")
+class OutputsCollected(Event, frozen=True, kw_only=True):
+    """The bytes of superseded versions of one partition were given up; their records stay."""
+
+    asset: Label
+    partition: Text
+    versions: Attribute
+    """The versions as ranges, for example ``1-7,9``; at most 500 of them."""
+    outputs: Count
+    size_bytes: Bytes
+
+
+@event("flowstone.output.erased")
+class OutputErased(Event, frozen=True, kw_only=True):
+    """The bytes of an output were erased on purpose; its record and digest stay."""
+
+    asset: Label
+    partition: Text
+    output: Attribute
+    digest: Attribute
+    size_bytes: Bytes
+    was_current: bool
+    reason: Text
+    actor: Text
+    identity: Label
+
+
+class _OfHold(Event, frozen=True, kw_only=True):
+    hold: Attribute
+    asset: Label = ""
+    partition: Text = ""
+    output: Attribute = ""
+    held_run: Attribute = ""
+    reason: Text
+    actor: Text
+    identity: Label
+
+
+@event("flowstone.hold.added")
+class HoldAdded(_OfHold, frozen=True, kw_only=True):
+    """Something is held: it is not collected, erased or pruned."""
+
+
+@event("flowstone.hold.released")
+class HoldReleased(_OfHold, frozen=True, kw_only=True):
+    """A hold was released; ``reason`` says why it is not needed any more."""
+
+
+@event("flowstone.db.pruned")
+class DbPruned(Event, frozen=True, kw_only=True):
+    """Old records, or files nothing refers to, were removed: one event for each transaction or batch."""
+
+    kind: Label
+    """``events``, ``logs``, ``errors``, ``processes`` or ``files``."""
+    removed: Count
+    size_bytes: Bytes = 0
+    before: int = 0
+    """What ended before this instant went; nanoseconds since the epoch, UTC."""
+    actor: Text
+    identity: Label
+
+
+@event("flowstone.db.restored")
+class DbRestored(Event, frozen=True, kw_only=True):
+    """The database was filled from a backup."""
+
+    file: Text
+    rows: Count
+    actor: Text
+    identity: Label
 
 
 # -- errors and telemetry about telemetry ---------------------------------------------------------------------------------

@@ -107,3 +107,16 @@ def attributes_of(happened: Event) -> dict[str, Any]:
     values = {field: getattr(happened, field) for field in happened.__struct_fields__}
     del values["at"]
     return values
+
+
+def class_of(name: str) -> type[Event]:
+    """The class declared under *name*, the newest where there are several; raises :class:`EventError` for an unknown name."""
+    found, ahead = None, [Event]
+    while ahead:
+        cls = ahead.pop(0)
+        ahead += cls.__subclasses__()
+        if cls.__dict__.get("name") == name:
+            found = cls
+    if found is None:
+        raise EventError(f"no event is declared under {name!r}", hint="declare it where the pipeline is defined")
+    return found

@@ -10,6 +10,7 @@ import msgspec
 
 from flowstone.events.event import Event, Nanoseconds, Text, event
 from flowstone.foundation.errors import EventError
+from flowstone.foundation.errors import message_of as message_of  # noqa: PLC0414 - rooms above name it from here
 
 
 class SpanKind(NamedTuple):
@@ -69,14 +70,6 @@ class Span:
             self._emitter.emit(
                 self._kind.exception, **self._fields, duration_ns=duration, type=cls.__name__, message=message_of(error)
             )
-
-
-def message_of(error: object) -> str:
-    """The error's text, also when its ``__str__`` raises."""
-    try:
-        return str(error)
-    except BaseException as failure:  # noqa: BLE001 - user code may raise anything here, and the ending must still be told
-        return f"<no text: its __str__ raised {type(failure).__name__}>"
 
 
 def span(name: str, *, recorded: bool = True) -> Callable[[type[Event]], SpanKind]:

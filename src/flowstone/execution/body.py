@@ -5,8 +5,10 @@ It runs inline, in a thread or in a child process; everything it learns is in it
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from flowstone.assets.asset import AnyAsset
@@ -17,8 +19,10 @@ from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind, message_of
 from flowstone.execution.context import Context, SkipRequest
+from flowstone.execution.coroutines import run_coroutine
 from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
-from flowstone.foundation.errors import ExecutionError, RetryLater
+from flowstone.execution.resources import OpenResources
+from flowstone.foundation.errors import ExecutionError, FormatError, RetryLater
 from flowstone.io_managers import IOManagers, Output, Target
 from flowstone.ledger.failures import describe
 from flowstone.observability.capture import Capture
@@ -52,8 +56,8 @@ class Work:
 class Body:
     """Runs attempts with one set of tools."""
 
-    def __init__(self, dispatcher: Dispatcher, io: IOManagers, capture: Capture) -> None:
-        self._dispatcher, self._io, self._capture = dispatcher, io, capture
+    def __init__(self, dispatcher: Dispatcher, io: IOManagers, capture: Capture, resources: OpenResources) -> None:
+        self._dispatcher, self._io, self._capture, self._resources = dispatcher, io, capture, resources
 
     def run(self, work: Work) -> Report:
         """Run one attempt and report how it ended, whatever user code raises."""
@@ -83,22 +87,44 @@ class Body:
     def _attempt(self, work: Work, ctx: Context, shown: _Shown) -> Outcome:
         if work.refused is not None:
             raise work.refused
+        declared = self._resources.declared
+        if not declared:
+            return self._produce(work, ctx, shown, {})
+        needed = {p.name: p.upstream for p in work.asset.parameters if p.upstream is not None and p.upstream in declared}
+        with self._resources.hold(needed.values(), work.target.run_id) as opened:
+            return self._produce(work, ctx, shown, {parameter: opened[name] for parameter, name in needed.items()})
+
+    def _produce(self, work: Work, ctx: Context, shown: _Shown, arguments: dict[str, Any]) -> Outcome:
+        """Load the inputs, call the function, store what it gives; *arguments* are the open resources by parameter."""
         asset = work.asset
         loading = {item.parameter: item for item in work.inputs}
-        arguments: dict[str, Any] = {}
         for parameter in asset.parameters:
             if parameter.kind != "asset":
                 arguments[parameter.name] = ctx if parameter.kind == "ctx" else work.config
             elif parameter.name in loading:
                 arguments[parameter.name] = self._load(asset.annotation_of(parameter), loading[parameter.name], shown)
         value = asset(**arguments)
-        manager = self._io.get(work.manager)
+        if isinstance(value, CoroutineType):
+            value = run_coroutine(value)
+        elif isinstance(value, AsyncGeneratorType):
+            raise FormatError(
+                f"asset {asset.name!r}: an async generator cannot be stored", hint="yield from def, or return a list"
+            )
+        try:
+            return Stored(self._store(value, work, shown), ctx.said())
+        except BaseException as error:
+            if isinstance(value, GeneratorType):
+                _close(value, error)
+            raise
+
+    def _store(self, value: Any, work: Work, shown: _Shown) -> Output:
+        asset = work.asset
         with shown.span(IO_STORE, manager=work.manager, subject=asset.name) as span:
-            output = manager.store(
+            output = self._io.get(work.manager).store(
                 value, work.target, format=asset.format, annotation=asset.return_annotation(), previous=work.previous
             )
             span.set(size_bytes=output.size)
-        return Stored(output, ctx.said())
+        return output
 
     def _load(self, annotation: Any, item: Loading, shown: _Shown) -> Any:
         output = item.output
@@ -132,6 +158,14 @@ class _Shown:
         return Span(self, kind, fields)
 
 
+def _close(generator: GeneratorType[Any, Any, Any], error: BaseException) -> None:
+    """Let the generator clean up what it has open while its attempt still runs."""
+    try:
+        generator.close()
+    except Exception as again:  # noqa: BLE001 - users' code; the first error is the one to raise
+        error.add_note(f"and closing the generator raised {type(again).__name__}: {message_of(again)}")
+
+
 def _ending(error: BaseException, asset: AnyAsset) -> Outcome:
     match error:
         case SkipRequest():
@@ -140,10 +174,9 @@ def _ending(error: BaseException, asset: AnyAsset) -> Outcome:
             return Postponed(describe(error, retryable=True), error.after)
         case KeyboardInterrupt():
             return Cancelled(describe(error, retryable=True))
-        case SystemExit() | GeneratorExit():
-            called = ExecutionError(
-                f"asset {asset.name!r} raised {type(error).__name__}({message_of(error)})", hint="raise GiveUp to fail for good"
-            )
+        case SystemExit() | GeneratorExit() | CancelledError():
+            hint = "raise GiveUp to fail for good" if not isinstance(error, CancelledError) else "what cancels must also catch it"
+            called = ExecutionError(f"asset {asset.name!r} raised {type(error).__name__}({message_of(error)})", hint=hint)
             called.__traceback__ = error.__traceback__
             return Failed(describe(called, retryable=False), retry=False)
     retry = asset.retries.attempts > 1 and asset.retries.should_retry(error)

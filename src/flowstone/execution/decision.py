@@ -7,7 +7,7 @@ version equal those it was made with, and its bytes exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from flowstone.assets.asset import AnyAsset
@@ -55,6 +55,12 @@ def inputs_digest(inputs: Iterable[Made]) -> str:
 def declared_config(asset: AnyAsset, config: Mapping[str, Any]) -> dict[str, Any]:
     """The config values the asset declares: the deployment's, else the declared default; secrets as references."""
     return {name: config.get(name, default) for name, default in asset.config.items()}
+
+
+def resolved_config(asset: AnyAsset, config: Mapping[str, Any], resolve_secret: Callable[[str], str]) -> dict[str, Any]:
+    """The config values the asset declares, secrets resolved now; raises ``SettingsError`` for one that is not there."""
+    declared = declared_config(asset, config)
+    return {k: resolve_secret(v[7:]) if isinstance(v, str) and v.startswith("secret:") else v for k, v in declared.items()}
 
 
 def config_digest(asset: AnyAsset, config: Mapping[str, Any]) -> str:

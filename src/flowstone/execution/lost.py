@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flowstone.events.catalogue import MaterializationException, RunSuspended
+from flowstone.events.catalogue import MaterializationException
+from flowstone.execution import ownership
 from flowstone.execution.services import Services
+from flowstone.execution.settlement import LOST_LIMIT
+from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import WorkerLostError
 from flowstone.ledger import failures
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Transaction
-from flowstone.stores.liveness import ProcessLocks
+from flowstone.stores.liveness import DEAD_SECONDS, ProcessLocks, hostname_of
 from flowstone.stores.records import AttemptRecord, ProcessRecord, RunRecord
 
-LOST_LIMIT = 3  # this many losses fail a materialization: it probably kills its process
 
-
-def reap(services: Services, locks: ProcessLocks, host: str, clean: Callable[[str], object] = str) -> list[str]:
-    """Settle the attempts and runs of this machine's dead processes; return the runs that can be resumed now.
+def reap(services: Services, locks: ProcessLocks, clean: Callable[[str], object] = str) -> list[str]:
+    """Settle the attempts and runs of dead processes; return the runs that can be resumed now.
 
     *clean* removes what else a process left behind, given its id.
     """
     with services.database.reading() as connection:
-        candidates = [p for p in processes.not_ended(connection) if p.host == host and p.id != services.process]
+        others = [process for process in processes.not_ended(connection) if process.id != services.process]
     freed: list[str] = []
-    for process in candidates:
-        if not locks.is_held(process.id):
-            freed += _settle(services, process)
-            clean(process.id)
+    for process in others:
+        if is_alive(process, locks, services.database.now()):
+            continue
+        freed += _settle(services, process)
+        clean(process.id)
+        if locks.shares(process.host):
             locks.forget(process.id)
     locks.sweep()
     return freed
+
+
+def is_alive(process: ProcessRecord, locks: ProcessLocks, now: int) -> bool:
+    """Whether the process lives: where it shares our locks that is a fact, elsewhere it is judged by its heartbeat."""
+    if locks.shares(process.host):
+        return locks.is_held(process.id)
+    return now - process.heartbeat_at <= DEAD_SECONDS * NANOSECONDS
 
 
 def _settle(services: Services, process: ProcessRecord) -> list[str]:
@@ -42,19 +52,16 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
         done = len(running) == len(everybodys) and len(held) == len(runs.held_by(connection, process.id))
         losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
     traces = {run.id: run.trace_id for run in held}
-    freed = []
     now = services.database.now()
     with services.database.transaction() as tx:
+        # what it left in another project of this store is that project's to settle
+        if not processes.bury(tx, process, now if done else None):
+            return []  # it lives after all, or somebody else was faster
         for attempt in running:
-            why = f"process {process.pid} on {process.host} died while it ran attempt {attempt.number} of {attempt.asset!r}"
+            where = f"process {process.pid} on {hostname_of(process.host)}"
+            why = f"{where} died while it ran attempt {attempt.number} of {attempt.asset!r}"
             _end(tx, services, attempt, losses[attempt.id], why, traces.get(attempt.run_id, ""))
-        for run in held:
-            if runs.move(tx, run.id, "running", "waiting", held=process.id, outcome={"reason": "lost"}):
-                tx.emit(RunSuspended, at=now, pipeline=run.pipeline, run_id=run.id, reason="lost", trace_id=run.trace_id)
-                freed.append(run.id)
-        if done:  # what it left in another project of this store is that project's to settle
-            processes.end(tx, process.id, now)
-    return freed
+        return [run.id for run in held if ownership.release(tx, services, run, "lost", held=process.id) == "waiting"]
 
 
 def settle_orphans(services: Services, run: RunRecord) -> None:

@@ -33,6 +33,21 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The attempt took longer than its asset allows and was ended."""
+
+    failure: Failure
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The child process that ran the attempt died."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class Postponed:
     """User code raised ``RetryLater``: try again after *after* seconds; no attempt is spent."""
 
@@ -47,7 +62,7 @@ class Cancelled:
     failure: Failure
 
 
-Outcome = Stored | Skipped | Failed | Postponed | Cancelled
+Outcome = Stored | Skipped | Failed | TimedOut | Lost | Postponed | Cancelled
 
 
 @dataclass(slots=True)

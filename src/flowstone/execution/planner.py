@@ -69,7 +69,7 @@ class Planner:
     ) -> Step:
         inputs = []
         for parameter in asset.parameters:
-            if parameter.upstream is None:
+            if parameter.upstream is None or parameter.upstream in self._pipeline.resources:
                 continue
             upstream = self._pipeline[parameter.upstream]
             for other in self._upstream(asset, parameter.name, key, upstream):

@@ -27,7 +27,10 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 class RunResult(msgspec.Struct, frozen=True):
-    """How a run ended: its status and every materialization, by how it ended."""
+    """How a run ended: its status and every materialization, by how it ended.
+
+    ``waiting``: it was asked to stop and can be resumed. ``skipped``: nothing was begun, because the run ``run_id`` works on it.
+    """
 
     run_id: str
     status: str
@@ -36,6 +39,7 @@ class RunResult(msgspec.Struct, frozen=True):
     failed: tuple[StepResult, ...] = ()
     waiting: tuple[StepResult, ...] = ()
     skipped: tuple[StepResult, ...] = ()
+    cancelled: tuple[StepResult, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -43,12 +47,13 @@ class RunResult(msgspec.Struct, frozen=True):
         return self.status == "success"
 
     def raise_if_failed(self) -> RunResult:
-        """Return the result itself, or raise :class:`RunFailedError` naming what failed and why."""
-        if self.ok or self.status == "waiting":
+        """Return the result itself, or raise :class:`RunFailedError` naming what failed and why, or that it was cancelled."""
+        if self.ok or self.status in ("waiting", "skipped"):
             return self
         listed = "".join(f"\n  - {step.asset}: {step.reason}: {step.message}" for step in self.failed[:20])
+        cancelled = f", {len(self.cancelled)} cancelled" if self.cancelled else ""
         raise RunFailedError(
-            f"{self.run_id} ended {self.status}: {len(self.failed)} failed, {len(self.skipped)} skipped{listed}",
+            f"{self.run_id} ended {self.status}: {len(self.failed)} failed, {len(self.skipped)} skipped{cancelled}{listed}",
             hint=f"flowstone show {self.run_id}",
             run_id=self.run_id,
         )
@@ -61,6 +66,7 @@ def result_of(run_id: str, status: str, steps: list[StepResult]) -> RunResult:
         "success": "materialized",
         "reused": "reused",
         "skipped": "skipped",
+        "cancelled": "cancelled",
         "waiting": "waiting",
         "retrying": "waiting",
         "running": "waiting",

@@ -1,29 +1,34 @@
-"""The run command: request, resume, suspend, finish. Every transition is a compare-and-set with its events."""
+"""The run command: request, resume, suspend, finish, end when asked. Every transition is a compare-and-set with its events."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
 from flowstone.assets.pipeline import Pipeline
-from flowstone.events.catalogue import RunResumed, RunStart, RunStop, RunSuspended
-from flowstone.execution import lost
+from flowstone.events.catalogue import RunResumed, RunStart, RunStop
+from flowstone.execution import crossing, lost, ownership
 from flowstone.execution import plan as plans
-from flowstone.execution.inline import Inline
+from flowstone.execution.body import Body
+from flowstone.execution.lanes import Lanes
+from flowstone.execution.loop import Loop
 from flowstone.execution.plan import Plan
 from flowstone.execution.result import RunResult, StepResult, result_of
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
 from flowstone.execution.session import Session
 from flowstone.execution.settlement import Try
-from flowstone.foundation.errors import RecordError, UsageError
+from flowstone.execution.stopping import Kind, StopRequest
+from flowstone.foundation.errors import NotFoundError, RecordError, UsageError
 from flowstone.foundation.serialize import to_json
-from flowstone.stores import materializations, outputs, pipelines, runs
+from flowstone.stores import materializations, outputs, pipelines, processes, runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
 
 GOOD = ("success", "reused")
+IfRunning = Literal["wait", "skip", "fail"]
 
 
 class Actor:
@@ -35,41 +40,78 @@ class Actor:
         self.id, self.source = id, source
 
 
+class How(NamedTuple):
+    """Where bodies run that do not say so themselves, and at most how many at once (``None``: what suits the executor)."""
+
+    executor: str = "inline"
+    jobs: int | None = None
+
+
 class Runs:
     """Starts, resumes and ends runs of one pipeline."""
 
-    def __init__(self, services: Services, pipeline: Pipeline, actor: Actor, provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self, services: Services, pipeline: Pipeline, actor: Actor, provenance: Mapping[str, Any], how: How | None = None
+    ) -> None:
         self._services, self._pipeline, self._actor, self._provenance = services, pipeline, actor, provenance
+        self._how = how or How()
 
-    def start(self, plan: Plan, request: dict[str, Any], *, force: bool = False) -> RunResult:
-        """Request the run and work on it until it ends; raises what stopped it, the run then waits to be resumed."""
-        services, pipeline = self._services, self._pipeline
-        run_id, trace_id = services.ids.new("run"), services.ids.trace_id()
+    def start(
+        self,
+        plan: Plan,
+        request: dict[str, Any],
+        *,
+        force: bool = False,
+        if_running: IfRunning = "wait",
+        run_id: str | None = None,
+    ) -> RunResult:
+        """Request the run and work on it until it ends; raises what stopped it, the run then waits to be resumed.
+
+        *if_running* says what to do about another run that is being worked on and has one of the targets in its plan.
+        """
+        if if_running not in get_args(IfRunning):
+            raise UsageError(f"if_running={if_running!r} is not known", hint=f"one of {', '.join(get_args(IfRunning))}")
+        services = self._services
+        self._check(plan)
+        run_id, trace_id = run_id or services.ids.new("run"), services.ids.trace_id()
         now = services.database.now()
-        digest = pipeline.digest()
-        with self._suspending(run_id, trace_id), services.database.transaction() as tx:
-            pipelines.remember(tx, services.project, pipeline.name, digest, pipeline.definition(), now)
-            runs.insert(tx, {
-                "id": run_id, "project": services.project, "pipeline": pipeline.name, "definition": digest, "status": "running",
-                "request": to_json(request), "plan": plans.encode(plan).decode(),
-                "actor": self._actor.id, "identity": self._actor.source,
-                "trace_id": trace_id, "provenance": to_json(self._provenance), "process": services.process, "requested_at": now,
-            })  # fmt: skip
-            tx.emit(
-                RunStart,
-                at=now,
-                pipeline=pipeline.name,
-                run_id=run_id,
-                trace_id=trace_id,
-                steps=len(plan.steps),
-                partition=shared_partition(plan),
-                actor=self._actor.id,
-                identity=self._actor.source,
-                definition=digest,
-            )
-        forced = frozenset(plan.targets) if force else frozenset()
-        session = Session(services, pipeline, run_id, trace_id, plan, force=forced)
-        return self._work(session, trace_id, now)
+        with self._holding(run_id):
+            with services.database.transaction() as tx:
+                other = None if if_running == "wait" else ownership.working_on(tx, services.project, plan)
+                if other is None:
+                    processes.stand(tx, services.process, now)
+                    self._request(tx, run_id, trace_id, plan, request, now)
+            if other is not None and if_running == "fail":
+                raise UsageError(
+                    f"{other} is being worked on and has one of these targets in its plan",
+                    hint="wait for it, flowstone cancel it, or use --if-running wait",
+                )
+            if other is not None:
+                return RunResult(other, "skipped")
+            forced = frozenset(plan.targets) if force else frozenset()
+            return self._work(Session(services, self._pipeline, run_id, trace_id, plan, force=forced), trace_id, now)
+
+    def _request(self, tx: Transaction, run_id: str, trace_id: str, plan: Plan, request: dict[str, Any], now: int) -> None:
+        services, pipeline, digest = self._services, self._pipeline, self._pipeline.digest()
+        pipelines.remember(tx, services.project, pipeline.name, digest, pipeline.definition(), now)
+        runs.insert(tx, {
+            "id": run_id, "project": services.project, "pipeline": pipeline.name, "definition": digest, "status": "running",
+            "request": to_json(request), "plan": plans.encode(plan).decode(),
+            "actor": self._actor.id, "identity": self._actor.source,
+            "trace_id": trace_id, "provenance": to_json(self._provenance), "process": services.process, "requested_at": now,
+        })  # fmt: skip
+        tx.emit(
+            RunStart,
+            at=now,
+            pipeline=pipeline.name,
+            run_id=run_id,
+            trace_id=trace_id,
+            steps=len(plan.steps),
+            partition=shared_partition(plan),
+            actor=self._actor.id,
+            identity=self._actor.source,
+            definition=digest,
+        )
 
     def resume(self, run: RunRecord) -> RunResult:
         """Go on with a run that waits: what has ended is kept, the rest is worked on."""
@@ -89,65 +131,113 @@ class Runs:
             )
         with services.database.reading() as connection:
             plan = plans.decode(to_json(runs.plan_of(connection, run.id)).encode())
-        with self._suspending(run.id, run.trace_id), services.database.transaction() as tx:
-            if not runs.move(tx, run.id, "waiting", "running", process=services.process):
-                raise UsageError(f"{run.id} was resumed by somebody else just now", hint=f"flowstone show {run.id}")
-            tx.emit(
-                RunResumed,
-                pipeline=run.pipeline,
-                run_id=run.id,
-                trace_id=run.trace_id,
-                actor=self._actor.id,
-                identity=self._actor.source,
-            )
-        lost.settle_orphans(services, run)
-        with services.database.reading() as connection:
+        self._check(plan)
+        with self._holding(run.id):
+            with services.database.transaction() as tx:
+                processes.stand(tx, services.process, services.database.now())
+                if not runs.move(tx, run.id, "waiting", "running", process=services.process):
+                    raise UsageError(
+                        f"{run.id} was resumed or cancelled by somebody else just now", hint=f"flowstone show {run.id}"
+                    )
+                tx.emit(
+                    RunResumed,
+                    pipeline=run.pipeline,
+                    run_id=run.id,
+                    trace_id=run.trace_id,
+                    actor=self._actor.id,
+                    identity=self._actor.source,
+                )
+            lost.settle_orphans(services, run)
+            return self._work(self._again(run, plan), run.trace_id, run.requested_at)
+
+    def _again(self, run: RunRecord, plan: Plan) -> Session:
+        """The session of a run that goes on: what has ended is known, what is to be tried again counts its tries."""
+        with self._services.database.reading() as connection:
             rows = materializations.of_run(connection, run.id)
+            losses = Counter(
+                a.materialization for a in materializations.attempts_of_run(connection, run.id) if a.status == "lost"
+            )
             made = outputs.find(connection, [row.output for row in rows if row.output])
         force = frozenset(plan.targets) if run.request.get("force") else frozenset()
-        session = Session(services, self._pipeline, run.id, run.trace_id, plan, force=force)
+        session = Session(self._services, self._pipeline, run.id, run.trace_id, plan, force=force)
         for row in rows:
             place = (row.asset, row.partition)
             if row.status == "retrying":
-                session.steps.tries[place] = Try(row.id, row.attempts, row.later)
+                session.steps.tries[place] = Try(row.id, row.attempts, row.later, losses[row.id])
                 session.schedule.not_before[place] = row.not_before or 0
             else:
                 output = made.get(row.output)
                 session.ended(
                     place, Ending(row.status, row.output, output.digest if output else "", row.reason, row.message), output
                 )
-        return self._work(session, run.trace_id, run.requested_at)
+        return session
 
     def _work(self, session: Session, trace_id: str, started: int) -> RunResult:
-        with self._suspending(session.run_id, trace_id):
+        try:
             session.prepare()
-            Inline(session).run()
+            self._loop(session).run()
+        except StopRequest as stop:
+            return self._stopped(session, stop.kind)
+        finally:
+            self._services.end_run(session.run_id)
         return self._finish(session, trace_id, started)
 
-    @contextmanager
-    def _suspending(self, run_id: str, trace_id: str) -> Iterator[None]:
-        """Whatever stops the work, if it is still this process's, leaves the run waiting to be resumed."""
-        try:
-            yield
-        except BaseException as error:
-            self._suspend(run_id, trace_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "error", error)
-            raise
+    def _check(self, plan: Plan) -> None:
+        """Refuse what the executor cannot do, before anything begins."""
+        if crossing.check(plan, self._pipeline, self._services.io, self._how.executor):
+            self._services.children()
 
-    def _suspend(self, run_id: str, trace_id: str, reason: str, error: BaseException) -> None:
+    def _loop(self, session: Session) -> Loop:
+        services, how = self._services, self._how
+        jobs = how.jobs or crossing.jobs_for(session.plan, self._pipeline, how.executor)
+        body = Body(services.dispatcher, services.io, services.capture, services.resources)
+        return Loop(session, Lanes(body, services.stopping, services.children, how.executor), jobs)
+
+    def _stopped(self, session: Session, kind: Kind) -> RunResult:
+        """What becomes of a run whose work was asked to stop."""
+        services, run_id = self._services, session.run_id
+        with services.database.reading() as connection:
+            run = runs.find(connection, services.project, run_id)
+        if kind == "cancel":
+            lost.settle_orphans(services, run)
+        with services.database.transaction() as tx:
+            status = ownership.release(tx, services, run, "lost" if kind == "lost" else "stopped", held=services.process)
+        if not status:
+            raise ownership.taken(run_id)
+        if kind == "lost":
+            error = RecordError(f"the store could not be reached for too long: the work on {run_id} was stopped", run_id=run_id)
+            error.hint = f"flowstone run --resume {run_id}"
+            raise error
+        return _result(session, status)
+
+    @contextmanager
+    def _holding(self, run_id: str) -> Iterator[None]:
+        """This process works on the run; whatever stops that, if it is still this process's, leaves it waiting to be resumed."""
+        with self._services.stopping.holding(run_id):
+            try:
+                yield
+            except BaseException as error:
+                self._suspend(run_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "error", error)
+                raise
+
+    def _suspend(self, run_id: str, reason: str, error: BaseException) -> None:
+        services = self._services
         try:
-            with self._services.database.transaction() as tx:
-                if runs.move(tx, run_id, "running", "waiting", held=self._services.process, outcome={"reason": reason}):
-                    tx.emit(RunSuspended, pipeline=self._pipeline.name, run_id=run_id, trace_id=trace_id, reason=reason)
-                    error.__dict__["run_id"] = run_id
+            with services.database.reading() as connection:
+                run = runs.find(connection, services.project, run_id)
+            with services.database.transaction() as tx:
+                waits = ownership.release(tx, services, run, reason, held=services.process) == "waiting"
+        except NotFoundError:
+            return  # it was not even requested
         except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
             error.add_note(f"and the run could not be marked as waiting: {refused}")
+            waits = True
+        if waits:
             error.__dict__["run_id"] = run_id
 
     def _finish(self, session: Session, trace_id: str, started: int) -> RunResult:
         endings = session.schedule.endings
-        steps = [StepResult(*place, e.status, e.reason, e.message, e.output) for place, e in endings.items()]
-        status = status_of([endings[place] for place in session.plan.targets])
-        result = result_of(session.run_id, status, steps)
+        result = _result(session, status_of([endings[place] for place in session.plan.targets]))
         with self._services.database.transaction() as tx:
             self._end(tx, result, trace_id, started)
         return result
@@ -161,9 +251,7 @@ class Runs:
             "skipped": len(result.skipped),
         }
         if not runs.move(tx, result.run_id, "running", result.status, held=self._services.process, outcome=counts, ended_at=now):
-            raise RecordError(
-                f"{result.run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {result.run_id}"
-            )
+            raise ownership.taken(result.run_id)
         tx.emit(
             RunStop,
             at=now,
@@ -174,6 +262,14 @@ class Runs:
             duration_ns=max(0, now - started),
             **counts,
         )
+
+
+def _result(session: Session, status: str) -> RunResult:
+    """The result of a run that ended or stopped as *status*; so did the steps that have not ended."""
+    endings = session.schedule.endings
+    steps = [StepResult(*place, e.status, e.reason, e.message, e.output) for place, e in endings.items()]
+    steps += [StepResult(*step.place, status) for step in session.plan.steps if step.place not in endings]
+    return result_of(session.run_id, status, steps)
 
 
 def shared_partition(plan: Plan) -> str:

@@ -50,6 +50,14 @@ class Schedule:
             if not self._missing[behind]:
                 heapq.heappush(self._ready, (self._order[behind], behind))
 
+    def ready(self, place: Place) -> None:
+        """Put back a step that was taken and could not begin."""
+        heapq.heappush(self._ready, (self._order[place], place))
+
+    def has_ended(self) -> bool:
+        """Whether every step has ended."""
+        return len(self.endings) == len(self.steps)
+
     def delay(self, place: Place, until_ns: int) -> None:
         """Put the step back until *until_ns* (wall time)."""
         heapq.heappush(self._delayed, (until_ns, self._order[place], place))

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowstone.events.dispatcher import Dispatcher
+from flowstone.execution.lanes import Lane
+from flowstone.execution.resources import OpenResources
+from flowstone.execution.stopping import Stopping
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.ids import Ids
 from flowstone.io_managers import IOManagers
@@ -27,5 +30,13 @@ class Services:
     capture: Capture
     process: str
     random: Callable[[], float]
+    stopping: Stopping
+    reap: Callable[[], object]
+    """Settles what dead processes left behind; for whoever waits for somebody else's claim."""
+    children: Callable[[], Lane]
+    """The process executor, made when it is first needed."""
+    resources: OpenResources
+    end_run: Callable[[str], None]
+    """Closes the resources that were opened for a run, wherever its bodies ran."""
     config: Mapping[str, Any] = field(default_factory=dict)
     resolve_secret: Callable[[str], str] = str

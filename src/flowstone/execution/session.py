@@ -14,8 +14,8 @@ from flowstone.execution.decision import (
     INPUTS,
     Facts,
     Made,
-    declared_config,
     facts_of,
+    resolved_config,
     short,
     source_version,
     why_outdated,
@@ -26,9 +26,10 @@ from flowstone.execution.services import Services
 from flowstone.execution.settlement import Claim, Settlement
 from flowstone.execution.step import Steps
 from flowstone.foundation.clock import as_datetime
-from flowstone.foundation.errors import DependencyError, ExecutionError, SettingsError
+from flowstone.foundation.errors import DependencyError, ExecutionError, RecordError, SettingsError
 from flowstone.io_managers import Output, Target
-from flowstone.stores import outputs
+from flowstone.stores import materializations, outputs, runs
+from flowstone.stores.database import Transaction
 from flowstone.stores.lineage import edges_into
 from flowstone.stores.records import OutputRecord
 
@@ -70,6 +71,13 @@ class Compute(NamedTuple):
 Decision = Skip | Reuse | Observe | Compute
 
 
+class Hindrance(NamedTuple):
+    """Why a step cannot be claimed now: another run computes it (``claimed``), or a ``resource`` has no place left."""
+
+    reason: str
+    holder: str
+
+
 class Session:
     """The state of one run while it is worked on."""
 
@@ -91,6 +99,8 @@ class Session:
         self._current: dict[Place, OutputRecord] = {}
         self._config: dict[str, Mapping[str, Any]] = {}
         self._versions: dict[Place, str | Exception] = {}
+        self._contested: set[Place] = set()
+        self._delayed: set[Place] = set()
 
     def prepare(self) -> None:
         """Read the plan's current outputs and ask every source for its version: user code, so no transaction is open."""
@@ -120,9 +130,7 @@ class Session:
         """The config values the asset declares, secrets resolved now."""
         known = self._config.get(asset.name)
         if known is None:
-            declared = declared_config(asset, self.services.config)
-            secret = self.services.resolve_secret
-            known = {k: secret(v[7:]) if isinstance(v, str) and v.startswith("secret:") else v for k, v in declared.items()}
+            known = resolved_config(asset, self.services.config, self.services.resolve_secret)
             self._config[asset.name] = known
         return known
 
@@ -146,6 +154,8 @@ class Session:
                 f"asset {step.asset!r}: required inputs have no value: {', '.join(missing[:20])}", hint="run them first"
             )
         facts = facts_of(asset, self.services.config, inputs, version if isinstance(version, str) else "")
+        if step.place in self._contested:
+            self._read_again(step.place)
         current = self._current.get(step.place)
         if refused is not None:
             return Compute(step, asset, facts, tuple(inputs), "", refused)
@@ -159,6 +169,46 @@ class Session:
         if because is None and current is not None:
             return Reuse(step, current, _unchanged(asset, current))
         return Compute(step, asset, facts, tuple(inputs), because or "", None)
+
+    def claim(self, tx: Transaction, compute: Compute) -> Claim | None:
+        """T1 of a step that must be computed; ``None`` when that cannot be now."""
+        asset = compute.asset
+        return self.steps.claim(
+            tx, compute.step, asset, compute.facts, compute.inputs, compute.because, self.limits_of(asset.name)
+        )
+
+    def limits_of(self, asset: str) -> Mapping[str, int]:
+        """The limited resources the asset needs, with how many attempts of all processes may hold each."""
+        if not self.pipeline.resources:
+            return {}
+        needed = self.pipeline.resources_of(asset)
+        return {name: limit for name in needed if (limit := self.pipeline.resources[name].limit) is not None}
+
+    def hindrance(self, compute: Compute) -> Hindrance | None:
+        """What kept a step from being claimed, told once a step; raises :class:`RecordError` when the run is not ours any more."""
+        place, project = compute.step.place, self.services.project
+        with self.services.database.reading() as connection:
+            if runs.holder(connection, self.run_id) != self.services.process:
+                raise RecordError(
+                    f"{self.run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {self.run_id}"
+                )
+            other = materializations.computing(connection, project, *place)
+        self._contested.add(place)
+        if place in self._delayed:
+            return None
+        self._delayed.add(place)
+        if other is not None:
+            return Hindrance("claimed", other)
+        limits = self.limits_of(place[0])
+        return Hindrance("resource", ", ".join(limits)) if limits else None
+
+    def _read_again(self, place: Place) -> None:
+        """Look at the place's current output again: another run may have made it meanwhile."""
+        self._contested.discard(place)
+        with self.services.database.reading() as connection:
+            current = outputs.current(connection, self.services.project, *place)
+        if current is not None:
+            self._current[place] = self._outputs[current.id] = current
 
     def _changed_inputs(self, current: OutputRecord, inputs: list[Made]) -> str:
         """Name the inputs that differ from those *current* was made from."""

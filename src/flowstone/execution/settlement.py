@@ -10,10 +10,15 @@ from flowstone.execution.decision import Facts, Made
 from flowstone.execution.outcome import Report, Stored
 from flowstone.execution.plan import Step
 from flowstone.execution.schedule import Ending
+from flowstone.execution.stopping import Stop
 from flowstone.stores.records import OutputRecord
 
 OBSERVED = "observed"
 """The manager and format of the outputs of observed sources: they have a version, and no bytes of ours."""
+
+
+LOST_LIMIT = 3
+"""This many losses fail a materialization: it probably kills its process."""
 
 
 @dataclass(slots=True)
@@ -24,6 +29,8 @@ class Try:
     tries: int = 0
     later: int = 0
     """Interrupted and postponed tries, which spend no attempt."""
+    losses: int = 0
+    """Tries whose process died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,8 @@ class Claim:
     output_id: str
     facts: Facts
     inputs: Sequence[Made]
+    limited: bool
+    """Whether it holds places on limited resources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,13 @@ class Settlement:
     retry_at: int | None
     error_id: str
     at: int
+
+
+def interrupted(stop: Stop | None, now: int) -> tuple[Ending | None, int | None]:
+    """How an interrupted attempt's step goes on: it is tried again when the run is resumed, unless the run was cancelled."""
+    if stop is None or stop.kind != "cancel":
+        return None, now
+    return Ending("cancelled", reason="cancelled", message=stop.message), None
 
 
 def output_of(settled: Settlement, run_id: str) -> OutputRecord | None:

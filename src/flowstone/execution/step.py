@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowstone.assets.asset import AnyAsset
@@ -15,11 +15,11 @@ from flowstone.events.catalogue import (
     MaterializationStop,
 )
 from flowstone.execution.decision import Facts, Made
-from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
+from flowstone.execution.outcome import Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
 from flowstone.execution.plan import Place, Step
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
-from flowstone.execution.settlement import OBSERVED, Claim, Settlement, Try, output_of
+from flowstone.execution.settlement import LOST_LIMIT, OBSERVED, Claim, Settlement, Try, interrupted, output_of
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import RecordError
 from flowstone.foundation.serialize import digest_of
@@ -27,7 +27,7 @@ from flowstone.ledger import failures
 from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
 from flowstone.observability.capture import Line
-from flowstone.stores import errors, logs, materializations, outputs
+from flowstone.stores import errors, logs, materializations, outputs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
@@ -42,22 +42,39 @@ class Steps:
         self.tries: dict[Place, Try] = {}
 
     def claim(
-        self, tx: Transaction, step: Step, asset: AnyAsset, facts: Facts, inputs: Sequence[Made], because: str
+        self,
+        tx: Transaction,
+        step: Step,
+        asset: AnyAsset,
+        facts: Facts,
+        inputs: Sequence[Made],
+        because: str,
+        limits: Mapping[str, int],
     ) -> Claim | None:
-        """T1: claim the step and begin an attempt, *because* it is not reused; ``None`` when somebody else has it."""
-        services = self._services
+        """T1: claim the step and begin an attempt, *because* it is not reused; ``None`` when that cannot be now.
+
+        Somebody else may be computing the same asset and partition, a resource of *limits* may have no place left, or this
+        process may not hold the run any more.
+        """
+        services, project = self._services, self._services.project
+        for resource, limit in limits.items():
+            if slots.held(tx, project, resource) >= limit:
+                return None
         known = self.tries.get(step.place)
         if known is not None:
             row = known.row if materializations.claim_again(tx, known.row) else None
         else:
-            row = materializations.claim_new(tx, self._run_id, step.asset, step.partition)
+            row = materializations.claim_new(tx, project, self._run_id, step.asset, step.partition)
         if row is None:
             return None
         number = known.tries + 1 if known else 1
         now = services.database.now()
         attempt = materializations.begin_attempt(tx, row, number, services.process, now)
-        tx.emit(MaterializationStart, at=now, attempt=number, because=because, **self._where(step))
-        return Claim(step, asset, row, attempt, number, services.ids.numbered("out", row, number), facts, inputs)
+        for resource in limits:
+            slots.take(tx, project, resource, attempt)
+        tx.emit(MaterializationStart, at=now, attempt=number, because=because, **self.where(step))
+        output_id = services.ids.numbered("out", row, number)
+        return Claim(step, asset, row, attempt, number, output_id, facts, inputs, bool(limits))
 
     def claimed(self, claim: Claim) -> None:
         """Note a committed claim."""
@@ -84,7 +101,13 @@ class Steps:
                         reason="gave_up",
                         message=services.dispatcher.redactor.text(f"RetryLater {known.later + 1} times: {failure.message}"),
                     )
-            case Failed(failure, retry):
+            case Lost(failure):
+                error_id = services.ids.new("err")
+                if known.losses + 1 < LOST_LIMIT:
+                    retry_at = now
+                else:
+                    ending = Ending("failed", reason="worker_lost", message=f"its process died {LOST_LIMIT} times")
+            case Failed(failure, retry) | TimedOut(failure, retry):
                 error_id = services.ids.new("err")
                 spent = claim.number - known.later
                 if retry and spent < claim.asset.retries.attempts:
@@ -93,10 +116,10 @@ class Steps:
                 else:
                     ending = Ending("failed", reason=failure.type, message=services.dispatcher.redactor.text(failure.message))
             case Cancelled():
-                retry_at = now
+                ending, retry_at = interrupted(services.stopping.of(self._run_id), now)
         return Settlement(claim, report, ending, retry_at, error_id, now)
 
-    def settle(self, tx: Transaction, settled: Settlement, lines: Sequence[Line] = ()) -> None:
+    def settle(self, tx: Transaction, settled: Settlement) -> None:
         """T2: end the attempt with all its evidence. Raises :class:`RecordError` when it is no longer this process's."""
         claim, report = settled.claim, settled.report
         for happened in report.shown:
@@ -121,19 +144,24 @@ class Steps:
             materializations.settle(
                 tx, claim.row, ending.status, reason=ending.reason, message=ending.message, output=ending.output
             )
+        if claim.limited:
+            slots.free(tx, claim.attempt_row)
         self._tell(tx, settled, report.outcome)
-        for line in lines:
-            add_line(tx, line)
 
     def settled(self, settled: Settlement) -> None:
         """Note a committed settlement for the next try."""
-        if isinstance(settled.report.outcome, Postponed | Cancelled) and settled.ending is None:
-            self.tries[settled.claim.step.place].later += 1
+        known = self.tries[settled.claim.step.place]
+        if isinstance(settled.report.outcome, Lost):
+            known.losses += 1
+        elif isinstance(settled.report.outcome, Postponed | Cancelled) and settled.ending is None:
+            known.later += 1
 
     def reuse(self, tx: Transaction, step: Step, current: OutputRecord, because: str) -> None:
         """Take the current output as it is."""
-        if materializations.conclude(tx, self._run_id, step.asset, step.partition, "reused", message=because, output=current.id):
-            tx.emit(MaterializationReused, output=current.id, because=because, **self._where(step))
+        if materializations.conclude(
+            tx, self._services.project, self._run_id, step.asset, step.partition, "reused", message=because, output=current.id
+        ):
+            tx.emit(MaterializationReused, output=current.id, because=because, **self.where(step))
 
     def observe(self, tx: Transaction, step: Step, facts: Facts) -> OutputRecord:
         """Record a version of an observed source that was not seen before; return the output that stands for it."""
@@ -160,18 +188,22 @@ class Steps:
             created_at=now,
         )
         self._publish(tx, record)
-        materializations.conclude(tx, self._run_id, step.asset, step.partition, "success", output=record.id)
-        tx.emit(AssetObserved, at=now, output=record.id, version=version, **self._where(step))
+        materializations.conclude(
+            tx, self._services.project, self._run_id, step.asset, step.partition, "success", output=record.id
+        )
+        tx.emit(AssetObserved, at=now, output=record.id, version=version, **self.where(step))
         return record
 
     def skip(self, tx: Transaction, step: Step, reason: str, message: str) -> None:
         """Record that the step does not run."""
-        if materializations.conclude(tx, self._run_id, step.asset, step.partition, "skipped", reason=reason, message=message):
-            tx.emit(MaterializationSkipped, reason=reason, message=message, **self._where(step))
+        if materializations.conclude(
+            tx, self._services.project, self._run_id, step.asset, step.partition, "skipped", reason=reason, message=message
+        ):
+            tx.emit(MaterializationSkipped, reason=reason, message=message, **self.where(step))
 
     def _tell(self, tx: Transaction, settled: Settlement, outcome: Outcome) -> None:
         claim, duration = settled.claim, settled.report.duration_ns
-        where = {**self._where(claim.step), "attempt": claim.number}
+        where = {**self.where(claim.step), "attempt": claim.number}
         match outcome:
             case Stored(output):
                 self._store(tx, settled)
@@ -197,14 +229,16 @@ class Steps:
                     summary=message,
                     **where,
                 )
-                tx.emit(MaterializationSkipped, at=settled.at, reason="by_code", message=message, **self._where(claim.step))
-            case Failed(failure) | Postponed(failure) | Cancelled(failure):
+                tx.emit(MaterializationSkipped, at=settled.at, reason="by_code", message=message, **self.where(claim.step))
+            case Failed(failure) | TimedOut(failure) | Lost(failure) | Postponed(failure) | Cancelled(failure):
                 self._tell_failure(tx, settled, failure, where)
 
     def _tell_failure(self, tx: Transaction, settled: Settlement, failure: Failure, where: dict[str, Any]) -> None:
         """Emit the exception, and record the error: a postponed or cancelled try is an exception and no error."""
         retry_in = max(0, settled.retry_at - settled.at) if settled.retry_at is not None else 0
-        kind = "error" if settled.error_id else _KIND[type(settled.report.outcome)]
+        kind = _KIND[type(settled.report.outcome)]
+        if kind == "postponed" and settled.error_id:
+            kind = "error"  # postponed too often
         tx.emit(
             MaterializationException,
             at=settled.at,
@@ -238,12 +272,21 @@ class Steps:
         outputs.add(tx, {**values, "project": project})
         outputs.point(tx, project, record.asset, record.partition, record.id)
 
-    def _where(self, step: Step) -> dict[str, Any]:
+    def where(self, step: Step) -> dict[str, Any]:
+        """The fields every event of the step has."""
         return {"asset": step.asset, "partition": step.partition, "run_id": self._run_id, "trace_id": self._trace_id}
 
 
-_ATTEMPT_STATUS = {Stored: "success", Skipped: "skipped", Failed: "failed", Postponed: "failed", Cancelled: "cancelled"}
-_KIND = {Failed: "error", Postponed: "postponed", Cancelled: "cancelled"}
+_ATTEMPT_STATUS = {
+    Stored: "success",
+    Skipped: "skipped",
+    Failed: "failed",
+    TimedOut: "failed",
+    Lost: "lost",
+    Postponed: "failed",
+    Cancelled: "cancelled",
+}
+_KIND = {Failed: "error", TimedOut: "timeout", Lost: "worker_lost", Postponed: "postponed", Cancelled: "cancelled"}
 
 
 def add_line(tx: Transaction, line: Line) -> None:

@@ -61,6 +61,12 @@ class NotFoundError(UsageError):
     type = "not_found"
 
 
+class HeldError(UsageError):
+    """It is held: it must not be erased until the hold is released."""
+
+    type = "held"
+
+
 class PartitionError(UsageError):
     """The partition key is not one this asset has."""
 
@@ -125,11 +131,31 @@ class DependencyError(FlowStoneError):
     type = "dependency_not_ready"
 
 
+class ResourceError(FlowStoneError):
+    """A resource that the asset needs could not be opened."""
+
+    type = "resource_unavailable"
+    retryable = True
+
+
 class WorkerLostError(FlowStoneError):
     """The process that ran the attempt died before it could say how it ended."""
 
     type = "worker_lost"
     retryable = True
+
+
+class AttemptTimeoutError(ExecutionError):
+    """The attempt took longer than its asset allows; its process was ended."""
+
+    type = "timeout"
+    retryable = True
+
+
+class CodeMismatchError(ExecutionError):
+    """The code on disk is not the code this run was planned with."""
+
+    type = "code_mismatch"
 
 
 class RecordError(FlowStoneError):
@@ -180,6 +206,14 @@ class RetryLater(Exception):  # noqa: N818 - a request, named by what happens ne
 
 class GiveUp(Exception):  # noqa: N818 - a request, named by what happens next
     """Raised by user code: retrying cannot help; the materialization fails now."""
+
+
+def message_of(error: object) -> str:
+    """The error's text, also when its ``__str__`` raises."""
+    try:
+        return str(error)
+    except BaseException as failure:  # noqa: BLE001 - user code may raise anything here, and the ending must still be told
+        return f"<no text: its __str__ raised {type(failure).__name__}>"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str | None:

@@ -9,9 +9,10 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from flowstone.foundation.errors import FlowStoneError, LoadError
+from flowstone.foundation.errors import FlowStoneError, LoadError, message_of
 
 DEFAULT_FILE = "pipeline.py"
+LONGEST = 2_000  # characters shown of what an import raised
 
 
 def find_default(start: Path) -> Path | None:
@@ -30,7 +31,8 @@ def load_module(reference: str, base: Path) -> ModuleType:
     path = Path(reference) if Path(reference).is_absolute() else base / reference
     is_file = reference.endswith(".py") or "/" in reference
     if is_file and not path.is_file():
-        raise LoadError(f"there is no file {path}", hint="give -p FILE_OR_MODULE[:NAME]")
+        what = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise LoadError(what, hint="give -p FILE_OR_MODULE[:NAME]")
     try:
         if is_file:
             return _load_file(path.resolve())
@@ -39,11 +41,13 @@ def load_module(reference: str, base: Path) -> ModuleType:
         return importlib.import_module(reference)
     except FlowStoneError:
         raise
+    except KeyboardInterrupt:
+        raise
     except ModuleNotFoundError as error:
-        if error.name == reference:
+        if error.name and f"{reference}.".startswith(f"{error.name}."):
             raise LoadError(f"there is no module {reference!r}", hint="give -p FILE_OR_MODULE[:NAME]") from error
         raise _failed(reference, error) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise _failed(reference, error) from error
 
 
@@ -75,6 +79,8 @@ def _failed(reference: str, error: BaseException) -> LoadError:
         if "importlib" not in frame.filename and frame.filename != __file__
     ]
     where = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+    said = message_of(error)
+    text = f": {said[:LONGEST]}{'...' if len(said) > LONGEST else ''}" if said else ""
     return LoadError(
-        f"importing {reference} raised {type(error).__name__}{where}: {error}", hint="mend that line, then try again"
+        f"importing {reference} raised {type(error).__name__}{where}{text}", hint="mend that line, then try again"
     )

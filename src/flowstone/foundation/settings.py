@@ -8,17 +8,20 @@ errors.
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flowstone.foundation.checks import ALL, a_count_or_all, a_length, a_length_or_all, a_number, a_text, one_of, patterns
+from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.durations import parse_duration, show_duration
 from flowstone.foundation.errors import SettingsError, did_you_mean
 
 FILES = ("flowstone.toml", "pyproject.toml")
 PREFIX = "FLOWSTONE_"
+DAY = 86_400 * NANOSECONDS
 OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR", "FLOWSTONE_DEBUG"})
 
 
@@ -30,70 +33,34 @@ class Key(NamedTuple):
     doc: str
 
 
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise SettingsError(f"{key} = {value!r}: a text is needed")
-    return value
-
-
-def _number(key: str, value: Any) -> int:
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = None
-    if type(number) is not int or number < 0:
-        raise SettingsError(f"{key} = {value!r}: a whole number of at least 0 is needed")
-    return number
-
-
-def _texts(key: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise SettingsError(f"{key} = {value!r}: a list of texts is needed")
-    return tuple(value)
-
-
-def _patterns(key: str, value: Any) -> tuple[str, ...]:
-    for pattern in _texts(key, value):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise SettingsError(f"{key}: {pattern!r} is no regular expression: {error}") from error
-    return _texts(key, value)
-
-
-def _one_of(*allowed: str) -> Callable[[str, Any], str]:
-    def parse(key: str, value: Any) -> str:
-        if value not in allowed:
-            raise SettingsError(
-                f"{key} = {value!r}: one of {', '.join(allowed)} is needed", hint=did_you_mean(str(value), allowed)
-            )
-        return str(value)
-
-    return parse
-
-
 KEYS: dict[str, Key] = {
-    "project": Key(_text, None, "namespace of all keys; default: the name of the settings folder"),
-    "pipeline": Key(_text, None, "FILE_OR_MODULE[:NAME] of the pipeline; default: pipeline.py here or above"),
+    "project": Key(a_text, None, "namespace of all keys; default: the name of the settings folder"),
+    "pipeline": Key(a_text, None, "FILE_OR_MODULE[:NAME] of the pipeline; default: pipeline.py here or above"),
     "home": Key(
-        _text,
+        a_text,
         None,
         "folder of everything FlowStone keeps; default: .flowstone beside the settings file, else beside the pipeline",
     ),
-    "database.url": Key(_text, None, "where facts are stored; default: sqlite in the home folder"),
-    "outputs.path": Key(_text, None, "where the files IO manager stores; default: outputs in the home folder"),
-    "outputs.manager": Key(_one_of("files", "memory"), "files", "the IO manager of assets that name none"),
+    "database.url": Key(a_text, None, "where facts are stored; default: sqlite in the home folder"),
+    "outputs.path": Key(a_text, None, "where the files IO manager stores; default: outputs in the home folder"),
+    "outputs.manager": Key(one_of("files", "memory"), "files", "the IO manager of assets that name none"),
     "outputs.durability": Key(
-        _one_of("process", "power"), "process", "process: outputs and records survive kill -9; power: also losing power"
+        one_of("process", "power"), "process", "process: outputs and records survive kill -9; power: also losing power"
     ),
+    "run.executor": Key(one_of("inline", "thread", "process"), "inline", "where assets are computed that do not say so themselves"),
+    "run.jobs": Key(a_count_or_all, ALL, "how many attempts run at once in a run, or all: what suits the executor"),
+    "run.grace": Key(a_length, "10s", "how long what runs may still finish when flowstone run is asked to stop (SIGTERM)"),
     "logs.level": Key(
-        _one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"
+        one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"
     ),
-    "logs.format": Key(_one_of("console", "json"), "console", "shape of FlowStone's log lines on standard error"),
-    "logs.max_lines": Key(_number, 10_000, "captured lines kept of one attempt"),
-    "redaction.patterns": Key(_patterns, (), "further regular expressions to mask in events, errors and captured lines"),
+    "logs.format": Key(one_of("console", "json"), "console", "shape of FlowStone's log lines on standard error"),
+    "logs.max_lines": Key(a_number, 10_000, "captured lines kept of one attempt"),
+    "logs.max_run_lines": Key(a_number, 100_000, "captured lines kept of one run, of all its attempts together"),
+    "retention.outputs": Key(a_count_or_all, 3, "versions kept of each asset and partition, or all"),
+    "retention.events": Key(a_length_or_all, "90d", "how long the events of a run are kept after its end, or all"),
+    "retention.logs": Key(a_length_or_all, "30d", "how long the captured lines of a run are kept after its end, or all"),
+    "retention.errors": Key(a_length_or_all, ALL, "how long the errors of a run are kept after its end, or all"),
+    "redaction.patterns": Key(patterns, (), "further regular expressions to mask in events, errors and captured lines"),
 }
 
 
@@ -107,12 +74,32 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
+class RunSettings:
+    """How runs are worked on; ``jobs`` is ``None`` where the executor decides, ``grace`` is in nanoseconds."""
+
+    executor: str = "inline"
+    jobs: int | None = None
+    grace: int = 10 * NANOSECONDS
+
+
+@dataclass(frozen=True)
 class LogSettings:
     """Log lines: FlowStone's own and the captured ones."""
 
     level: str
     format: str
     max_lines: int
+    max_run_lines: int = 100_000
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """What is kept: versions of outputs, and nanoseconds after a run's end; ``None`` is all."""
+
+    outputs: int | None = 3
+    events: int | None = 90 * DAY
+    logs: int | None = 30 * DAY
+    errors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +113,8 @@ class Settings:
     database_url: str
     outputs: OutputSettings
     logs: LogSettings
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    run: RunSettings = field(default_factory=RunSettings)
     redaction_patterns: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: str | None = None
@@ -137,8 +126,13 @@ class Settings:
         values = {
             "project": self.project, "pipeline": self.pipeline, "home": str(self.home) if self.home else "(in memory)",
             "database.url": self.database_url, "outputs.path": str(self.outputs.path), "outputs.manager": self.outputs.manager,
-            "outputs.durability": self.outputs.durability, "logs.level": self.logs.level, "logs.format": self.logs.format,
-            "logs.max_lines": self.logs.max_lines, "redaction.patterns": list(self.redaction_patterns),
+            "outputs.durability": self.outputs.durability,
+            "run.executor": self.run.executor, "run.jobs": self.run.jobs if self.run.jobs is not None else ALL,
+            "run.grace": show_duration(self.run.grace),
+            "logs.level": self.logs.level, "logs.format": self.logs.format,
+            "logs.max_lines": self.logs.max_lines, "logs.max_run_lines": self.logs.max_run_lines,
+            **_as_text(self.retention),
+            "redaction.patterns": list(self.redaction_patterns),
         }  # fmt: skip
         values |= {f"config.{name}": value for name, value in self.config.items()}
         return [(key, value, self.sources.get(key, "default")) for key, value in values.items()]
@@ -211,13 +205,35 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
         home=home,
         database_url=url,
         outputs=OutputSettings(where, manager, parsed["outputs.durability"]),
-        logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"]),
+        run=_run(parsed),
+        logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"], parsed["logs.max_run_lines"]),
+        retention=_retention(parsed),
         redaction_patterns=parsed["redaction.patterns"],
         config=config,
         environment=environment,
         file=file,
         sources=sources,
     )
+
+
+def _run(parsed: Mapping[str, Any]) -> RunSettings:
+    jobs = parsed["run.jobs"]
+    return RunSettings(parsed["run.executor"], None if jobs == ALL else jobs, parse_duration(parsed["run.grace"]))
+
+
+def _retention(parsed: Mapping[str, Any]) -> RetentionSettings:
+    lengths = {kind: parsed[f"retention.{kind}"] for kind in ("events", "logs", "errors")}
+    outputs = parsed["retention.outputs"]
+    return RetentionSettings(
+        outputs=None if outputs == ALL else outputs,
+        **{kind: None if length == ALL else parse_duration(length) for kind, length in lengths.items()},
+    )
+
+
+def _as_text(retention: RetentionSettings) -> dict[str, Any]:
+    lengths = {kind: getattr(retention, kind) for kind in ("events", "logs", "errors")}
+    shown = {kind: ALL if length is None else show_duration(length) for kind, length in lengths.items()}
+    return {f"retention.{kind}": value for kind, value in {"outputs": retention.outputs or ALL, **shown}.items()}
 
 
 def _anchored(url: str | None, base: Path) -> str | None:

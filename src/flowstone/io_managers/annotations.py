@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,19 @@ def class_of(annotation: Any) -> type | None:
     """Return the class behind a wanted type (``list`` for ``list[int]``), or ``None``."""
     origin = typing.get_origin(annotation) or annotation
     return origin if isinstance(origin, type) else None
+
+
+def is_stream(annotation: Any) -> bool:
+    """Return whether *annotation* asks for an iterator, so for a value piece by piece."""
+    cls = class_of(wanted(annotation))
+    return cls is not None and issubclass(Generator, cls)
+
+
+def piece_of(annotation: Any) -> type | None:
+    """Return the class of the pieces that an iterator's annotation names, ``None`` if it names none."""
+    arguments = typing.get_args(wanted(annotation))
+    item = wanted(arguments[0]) if arguments else None
+    return None if item is Any else class_of(item)
 
 
 def library_of(cls: type) -> str:

@@ -41,6 +41,7 @@ class FilesIOManager:
 
     name = "files"
     versioned = True
+    one_process = False
 
     def __init__(
         self,
@@ -128,9 +129,10 @@ class FilesIOManager:
     def sweep(self, older_than_seconds: float, *, owner: str = "") -> int:
         """Remove temporary files that nobody has written to for *older_than_seconds*, and return how many there were.
 
-        They are left by processes that were killed while writing. *owner* keeps to those of one process.
+        They are left by processes that were killed while writing. *owner* keeps to those of one process and its children,
+        whose names go on with a dot.
         """
-        start = f"{TEMPORARY}{owner}-" if owner else TEMPORARY
+        start = (f"{TEMPORARY}{owner}-", f"{TEMPORARY}{owner}.") if owner else TEMPORARY
         limit = self._clock.now_ns() - int(older_than_seconds * NANOSECONDS)
         removed = 0
         for folder, _, names in os.walk(self._base):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import typing
 from collections.abc import Iterator
 from typing import Any
 
 from flowstone.foundation.errors import FlowStoneError, FormatError, did_you_mean
-from flowstone.io_managers.annotations import Stream, class_of, name_of, wanted
+from flowstone.io_managers.annotations import Stream, name_of, piece_of, wanted
 from flowstone.io_managers.arrays import NumpyFormat
 from flowstone.io_managers.format import Format, Stored
 from flowstone.io_managers.frames import BATCH, LAZY, READER, ParquetFormat, kind_of
@@ -106,8 +105,7 @@ def _streamed(items: Iterator[Any], annotation: Any) -> Stream:
     """The iterator with the type of its pieces, which its first piece tells, else its annotation."""
     for first in items:
         return Stream(itertools.chain((first,), items), type(first))
-    arguments = typing.get_args(wanted(annotation))
-    return Stream(iter(()), class_of(wanted(arguments[0])) if arguments else None)
+    return Stream(iter(()), piece_of(annotation))
 
 
 def _what(value: Any) -> str:

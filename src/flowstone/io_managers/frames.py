@@ -12,7 +12,7 @@ from typing import Any
 
 from flowstone.foundation.errors import FormatError
 from flowstone.foundation.serialize import to_json
-from flowstone.io_managers.annotations import Stream, class_of, library_of, name_of, wanted
+from flowstone.io_managers.annotations import Stream, class_of, is_stream, library_of, name_of, piece_of, wanted
 from flowstone.io_managers.format import Stored, Written, library
 from flowstone.io_managers.sink import Sink
 
@@ -28,7 +28,8 @@ _KINDS = {
     ("pyarrow", "RecordBatch"): BATCH,
 }
 _PIECES = {POLARS, PANDAS, ARROW, BATCH}
-_CHOICES = "annotate one of: pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table, pa.RecordBatchReader, Path, bytes"
+_CHOICES = "annotate one of: pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table, pa.RecordBatchReader, Iterator, Path, bytes"
+_PIECE_CHOICES = "annotate Iterator of one of: pa.RecordBatch, pa.Table, pl.DataFrame, pd.DataFrame"
 
 
 def kind_of(cls: type | None) -> str | None:
@@ -75,7 +76,9 @@ class ParquetFormat:
         return Written(table.num_rows, _arrow_schema(table.schema), PANDAS if kind == PANDAS else ARROW)
 
     def read(self, stored: Stored, natural: str, annotation: Any) -> Any:
-        """Return the frame as the annotated library's, else as it was returned; a stream comes back whole."""
+        """Return the frame as the annotated library's, else as it was returned; a stream comes whole unless one is asked for."""
+        if is_stream(annotation):
+            return _pieces(_opened(stored), _piece_asked(annotation, natural))
         kind = _kind_asked(annotation) or natural
         if kind in {POLARS, LAZY}:
             polars = library("polars", "'flowstone[polars]'")
@@ -84,7 +87,7 @@ class ParquetFormat:
             # The folder may hold [ or *, and location parts are no partition columns.
             return polars.scan_parquet(stored.lasting(), glob=False, hive_partitioning=False)
         if kind == READER:
-            file = _parquet().ParquetFile(stored.lasting())
+            file = _opened(stored)
             return _arrow().RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches())
         if kind == PANDAS:
             library("pandas", "'flowstone[pandas]'")
@@ -97,9 +100,38 @@ def _kind_asked(annotation: Any) -> str | None:
     asked = wanted(annotation)
     cls = class_of(asked)
     kind = kind_of(cls)
-    if cls is None or (kind is not None and kind != BATCH) or issubclass(Iterator, cls):
-        return kind  # Iterator, Iterable and unions that only the reader of the code understands: the natural kind
+    if cls is None or (kind is not None and kind != BATCH):
+        return kind  # unions that only the reader of the code understands: the natural kind
     raise FormatError(f"the output is a frame and cannot be loaded as {name_of(asked)}", hint=_CHOICES)
+
+
+def _piece_asked(annotation: Any, natural: str) -> str:
+    """What the pieces of a stream are to be: as the annotation says, else of the library that wrote the frame."""
+    cls = piece_of(annotation)
+    if cls is None:
+        return POLARS if natural in {POLARS, LAZY} else PANDAS if natural == PANDAS else BATCH
+    kind = kind_of(cls)
+    if kind not in _PIECES:
+        raise FormatError(f"the output is a frame and cannot be loaded as an iterator of {name_of(cls)}", hint=_PIECE_CHOICES)
+    return kind
+
+
+def _opened(stored: Stored) -> Any:
+    """The Parquet file, to be read as it is asked for: buffering ahead would have all of it in memory."""
+    return _parquet().ParquetFile(stored.lasting(), pre_buffer=False)
+
+
+def _pieces(file: Any, kind: str) -> Iterator[Any]:
+    """Read the file as it is asked for; an empty frame is one empty piece, so that its columns are not lost."""
+    batches = file.iter_batches() if file.metadata.num_rows else [_arrow().RecordBatch.from_pylist([], file.schema_arrow)]
+    for batch in batches:
+        if kind == BATCH:
+            yield batch
+        elif kind == POLARS:
+            yield library("polars", "'flowstone[polars]'").from_arrow(batch)
+        else:
+            table = _arrow().Table.from_batches([batch])
+            yield table.to_pandas() if kind == PANDAS else table
 
 
 @contextlib.contextmanager

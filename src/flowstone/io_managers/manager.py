@@ -59,6 +59,11 @@ class IOManager(Protocol):
         """Whether each output keeps a place of its own; ``False`` for managers that replace in place."""
         ...
 
+    @property
+    def one_process(self) -> bool:
+        """Whether values can only be loaded by the process that stored them."""
+        ...
+
     def store(
         self,
         value: Any,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from flowstone.foundation.errors import CorruptOutputError, FormatError, MissingOutputError
-from flowstone.io_managers.annotations import class_of, wanted
+from flowstone.io_managers.annotations import class_of, is_stream, wanted
 from flowstone.io_managers.failures import tell_about
 from flowstone.io_managers.format import Format, Stored
 from flowstone.io_managers.formats import JSON, PATH, choose, decode, is_one_shot
@@ -48,6 +48,7 @@ class MemoryIOManager:
 
     name = "memory"
     versioned = True
+    one_process = True
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
@@ -149,6 +150,8 @@ def _is_wanted(kept: _Kept, asked: Any) -> bool:
     """Whether the live value is what was asked for; JSON values of generic types are left to the conversion."""
     if asked is None or asked is Any:
         return True
+    if is_stream(asked):
+        return False  # frames and texts are iterable, but not over their pieces
     if isinstance(asked, type) and not get_args(asked):
         return isinstance(kept.value, asked)
     cls = class_of(asked)

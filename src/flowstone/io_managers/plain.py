@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flowstone.foundation.errors import FormatError
-from flowstone.io_managers.annotations import Stream, name_of, wanted
+from flowstone.io_managers.annotations import Stream, is_stream, name_of, piece_of, wanted
 from flowstone.io_managers.failures import storage_error
 from flowstone.io_managers.format import Stored, Written
 from flowstone.io_managers.sink import Sink
@@ -40,7 +41,10 @@ class TextFormat:
         return Written()
 
     def read(self, stored: Stored, natural: str, annotation: Any) -> Any:  # noqa: ARG002
-        """Return the text."""
+        """Return the text; an iterator, where one is asked for, gives it line by line."""
+        if is_stream(annotation):
+            _refuse_pieces(annotation, str, "text")
+            return _lines(stored.lasting())
         _refuse_other(annotation, {str}, "text")
         return stored.file.read().decode()
 
@@ -67,7 +71,10 @@ class BytesFormat:
         return Written(natural="bytearray" if type(value) is bytearray else "")
 
     def read(self, stored: Stored, natural: str, annotation: Any) -> Any:
-        """Return ``bytes``, a ``bytearray`` where that was stored or asked for, or ``str`` where asked for."""
+        """Return ``bytes``, or a ``bytearray`` (also where that was stored), ``str`` or blocks of bytes where asked for."""
+        if is_stream(annotation):
+            _refuse_pieces(annotation, bytes, "bytes")
+            return _blocks_of(stored.lasting())
         _refuse_other(annotation, {bytes, bytearray, str}, "bytes")
         data, asked = stored.file.read(), wanted(annotation)
         if asked is str:
@@ -102,7 +109,9 @@ class PathFormat:
         return Written()
 
     def read(self, stored: Stored, natural: str, annotation: Any) -> Any:  # noqa: ARG002
-        """Return the stored file's path, or its content where ``bytes`` or ``str`` is asked for."""
+        """Return the stored file's path, or its content where ``bytes``, ``str`` or an iterator of them is asked for."""
+        if is_stream(annotation):
+            return _lines(stored.lasting()) if piece_of(annotation) is str else _blocks_of(stored.lasting())
         _refuse_other(annotation, {Path, bytes, str}, "a file")
         asked = wanted(annotation)
         if asked in {bytes, str}:
@@ -190,6 +199,28 @@ def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join(waiting)
             waiting, size = [], 0
     yield b"".join(waiting)
+
+
+def _lines(place: Any) -> Iterator[str]:
+    with _opened(place) as file, io.TextIOWrapper(file, "utf-8", newline="\n") as text:
+        yield from text
+
+
+def _blocks_of(place: Any) -> Iterator[bytes]:
+    with _opened(place) as file:
+        while block := file.read(_CHUNK):
+            yield block
+
+
+def _opened(place: Any) -> Any:
+    return place if isinstance(place, io.BytesIO) else Path(place).open("rb")
+
+
+def _refuse_pieces(annotation: Any, item: type, what: str) -> None:
+    cls = piece_of(annotation)
+    if cls not in {None, item}:
+        hint = f"annotate Iterator[{item.__name__}]"
+        raise FormatError(f"the output is {what} and cannot be loaded as an iterator of {name_of(cls)}", hint=hint)
 
 
 def _refuse_other(annotation: Any, known: set[type], what: str) -> None:

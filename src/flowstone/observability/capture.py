@@ -65,6 +65,11 @@ class Capture:
                 )
             self._lines.append(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message, MAX_LINE)))
 
+    def accept(self, lines: list[Line]) -> None:
+        """Keep lines that a child process has captured: redacted, cut and counted there."""
+        with self._lock:
+            self._lines += lines
+
     def take(self) -> list[Line]:
         """Return the lines collected since the last call."""
         if not self._lines:
@@ -154,9 +159,11 @@ class _Stream:
             self._capture.add(scope, "info", self._name, line)
         if len(rest) > MAX_PARTIAL:  # a progress bar that never ends its line must not fill the memory
             self._capture.add(scope, "info", self._name, rest)
+            lines.append(rest)
         elif rest:
             self._partial[scope] = rest
-        self._capture.echo(text)
+        if lines:  # whole lines, because attempts print at the same time
+            self._capture.echo("".join([f"{line}\n" for line in lines]))
         return len(text)
 
     def flush(self) -> None:
@@ -167,6 +174,7 @@ class _Stream:
             rest = self._partial.pop(scope, "")
             if rest:
                 self._capture.add(scope, "info", self._name, rest)
+                self._capture.echo(f"{rest}\n")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)

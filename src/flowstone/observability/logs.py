@@ -11,13 +11,13 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from flowstone.events.catalogue import ErrorRecorded, HandlerFailed, MaterializationException, RunSuspended
+from flowstone.events.catalogue import ErrorRecorded, HandlerFailed, MaterializationException, ResourceFailed, RunSuspended
 from flowstone.events.context import current
 from flowstone.events.event import Event, attributes_of
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.serialize import to_json
 
-_WARNINGS = (MaterializationException, RunSuspended, HandlerFailed)
+_WARNINGS = (MaterializationException, RunSuspended, HandlerFailed, ResourceFailed)
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {
     10: "\\n",
     13: "\\r",

@@ -40,11 +40,6 @@ def disagreements(connection: Connection) -> list[tuple[str, int, str]]:
     return found
 
 
-def integrity(connection: Connection) -> str:
-    """What the database's own quick check says: ``ok``, or the first fault."""
-    return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-
-
 def rows(connection: Connection) -> dict[str, int]:
     """How many rows each table has."""
     counts = {table.name: select(func.count()).select_from(table) for table in metadata.sorted_tables}

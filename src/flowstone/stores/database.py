@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,16 +10,18 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from sqlalchemy import Connection as Connection  # noqa: PLC0414 - rooms above name it from here
-from sqlalchemy import inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError
-from flowstone.stores import dialects
-from flowstone.stores.statements import Builder, Inserting, Prepared
+from flowstone.foundation.texts import storable
+from flowstone.stores import dialects, migrations
+from flowstone.stores.statements import Builder, Inserting, Prepared, build
 from flowstone.stores.tables import SCHEMA_VERSION, metadata
+
+_logger = logging.getLogger("flowstone.stores")
 
 
 class Transaction:
@@ -32,9 +35,25 @@ class Transaction:
         self._later: dict[Inserting, tuple[Prepared, list[tuple[Any, ...]]]] = {}
 
     def execute(self, builder: Builder, values: Mapping[str, Any]) -> Any:
-        """Run *builder*'s statement now and return the driver's cursor (``rowcount``, ``lastrowid``, ``fetchall``)."""
+        """Run *builder*'s statement now and return the driver's cursor (``rowcount``, ``fetchall``)."""
         prepared = self._stores.prepared.get(builder) or self._stores.prepare(builder)
-        return self._cursor.execute(prepared.sql, prepared.bind(values))
+        try:
+            return self._cursor.execute(prepared.sql, prepared.bind(values))
+        except UnicodeEncodeError:  # a strange text must not undo a record
+            return self._cursor.execute(prepared.sql, prepared.bind(harmless(values)))
+
+    def insert(self, builder: Builder, values: Mapping[str, Any]) -> int | None:
+        """Run *builder*'s insert (see :func:`numbering`); return the new row's number, ``None`` when its key was taken."""
+        return self._stores.backend.inserted(self.execute(builder, values))
+
+    def compete(self, builder: Builder, values: Mapping[str, Any]) -> bool:
+        """Run a change of one row that may hit a unique key; return whether it was made. The transaction goes on either way."""
+        prepared = self._stores.prepare(builder)
+        return self._stores.backend.compete(self._cursor, prepared.sql, prepared.bind(values)) == 1
+
+    def lock(self, name: str) -> None:
+        """Keep everybody else who locks *name* waiting until this transaction has ended."""
+        self._stores.backend.lock_name(self._cursor, name)
 
     def add_row(self, builder: Inserting, *row: Any) -> None:
         """Insert *row*, one value for each of *builder*'s columns in order, before commit."""
@@ -82,11 +101,9 @@ class _Open:
         stores = self._stores
         if getattr(stores.inside, "value", False):
             raise DatabaseError("a transaction is already open in this thread", hint="pass the open one down")
-        stores.backend.lock.acquire()
         try:
             self._cursor = stores.backend.begin()
         except BaseException as error:
-            stores.backend.lock.release()
             clear = stores.clear(error)
             if clear is error:
                 raise
@@ -120,10 +137,9 @@ class _Open:
         try:
             if undo:
                 stores.backend.rollback(self._cursor)
-            self._cursor.close()
         finally:
             stores.inside.value = False
-            stores.backend.lock.release()
+            stores.backend.end(self._cursor)
 
 
 class Recorder(Protocol):
@@ -141,27 +157,38 @@ class Database:
         self.backend = dialects.connect(url, power=power)
         self.dispatcher = dispatcher
         self.recorders: tuple[Recorder, ...] = ()
-        self.now = clock.now_ns  # SQLite runs in this process: its clock is the machine's
+        self._clock = clock
+        self.now = clock.now_ns
         self.prepared: dict[Builder, Prepared] = {}
         self._dialect = self.backend.engine.dialect
         self.inside = threading.local()
-        if not create and not self.backend.exists():
-            raise NotFoundError(f"there is no database yet at {self.backend.describe}", hint="flowstone run creates it")
         try:
             with self._speaking():
+                if not create and not self.backend.exists():
+                    raise NotFoundError(f"there is no database yet at {self.backend.describe}", hint="flowstone run creates it")
                 if create:
-                    self.backend.make_folder()
+                    self.backend.prepare_to_create()
                     self._create()
                 self._check_schema()
+                self.measure_clock()
         except BaseException:
             self.close()
             raise
+
+    def measure_clock(self) -> None:
+        """Compare the database's clock with this machine's: :meth:`now` is the database's from here on.
+
+        A process that lives long asks again now and then, because either clock may be set. Without a server, or when the
+        difference cannot be told from none, :meth:`now` is exactly the clock this database was given.
+        """
+        offset, clock = self.backend.clock_offset(), self._clock.now_ns
+        self.now = clock if offset == 0 else lambda: clock() + offset
 
     def prepare(self, builder: Builder) -> Prepared:
         """Return *builder*'s statement, compiled once."""
         found = self.prepared.get(builder)
         if found is None:
-            found = self.prepared[builder] = Prepared(builder(), self._dialect)
+            found = self.prepared[builder] = Prepared(build(builder, self._dialect), self._dialect)
         return found
 
     def transaction(self) -> _Open:
@@ -179,50 +206,49 @@ class Database:
     def schema_version(self) -> str | None:
         """The version the database's tables have, or ``None`` when it has none of ours."""
         with self.backend.reading() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        return str(version) if version else None
+            return migrations.version(connection)
 
     def close(self) -> None:
         """Close every connection."""
         self.backend.close()
 
     def _create(self) -> None:
-        """Create the tables of a new database, stamped with their version; an existing one is left as it is."""
-        with self.backend.lock:
-            cursor = self.backend.begin()
-            try:
-                cursor.execute("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
-                if not cursor.fetchone()[0]:
-                    for table in metadata.sorted_tables:
-                        cursor.execute(str(CreateTable(table).compile(dialect=self._dialect)))
-                        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                            cursor.execute(str(CreateIndex(index).compile(dialect=self._dialect)))
-                    cursor.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-                    cursor.execute(f"INSERT INTO alembic_version VALUES ('{SCHEMA_VERSION}')")
-                self.backend.commit(cursor)
-            except BaseException:
-                self.backend.rollback(cursor)
-                raise
+        """Create the tables of a new database, or upgrade those of a database that upgrades itself."""
+        before = self.schema_version()
+        if before is None:
+            with self.backend.changing() as connection:
+                if migrations.version(connection) is None:  # another process may have been quicker
+                    for statement in self._schema():
+                        connection.exec_driver_sql(statement)
+        elif before < SCHEMA_VERSION and self.backend.upgrades_itself:
+            done = migrations.upgrade(self.backend)
+            if done.copy is not None:
+                _logger.warning("schema upgraded from %s to %s; the database as it was: %s", done.before, done.now, done.copy)
+
+    def _schema(self) -> Iterator[str]:
+        for table in metadata.sorted_tables:
+            yield str(CreateTable(table).compile(dialect=self._dialect))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                yield str(CreateIndex(index).compile(dialect=self._dialect))
+        yield from self.backend.additions()
+        yield "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+        yield f"INSERT INTO alembic_version VALUES ('{SCHEMA_VERSION}')"
 
     def _check_schema(self) -> None:
         version = self.schema_version()
-        if version == SCHEMA_VERSION:
-            return
         if version is None:
             raise SchemaError(
-                f"{self.backend.describe} has none of FlowStone's tables", hint="point database.url at another file"
+                f"{self.backend.describe} has none of FlowStone's tables", hint="point database.url at another database"
             )
-        newer = version > SCHEMA_VERSION
-        raise SchemaError(
-            f"{self.backend.describe} has schema {version}, this FlowStone has {SCHEMA_VERSION}",
-            hint="install a newer FlowStone" if newer else "flowstone db upgrade",
-        )
+        migrations.check(self.backend.describe, version)
+        if version != SCHEMA_VERSION:
+            raise SchemaError(
+                f"{self.backend.describe} has schema {version}, this FlowStone has {SCHEMA_VERSION}", hint="flowstone db upgrade"
+            )
 
     def clear(self, error: BaseException) -> BaseException:
         """The one clear error for what the driver raised; any other error is itself."""
-        return dialects.explain(error, self.backend.describe) or error
+        return self.backend.explain(error) or error
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
@@ -234,3 +260,8 @@ class Database:
             if clear is error:
                 raise
             raise clear from error
+
+
+def harmless(values: Mapping[str, Any]) -> dict[str, Any]:
+    """*values* with the texts no database holds escaped."""
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}

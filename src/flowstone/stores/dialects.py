@@ -1,153 +1,133 @@
-"""The only file that knows which database it is: how to connect, begin and name what went wrong."""
+"""Which database it is: what each of them must do, and the one that a URL names."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.exc import ArgumentError
 
-from flowstone.foundation.errors import DatabaseError, FlowStoneError, SettingsError
+from flowstone.foundation.errors import FlowStoneError, SettingsError
+from flowstone.stores.postgres import PostgresBackend
+from flowstone.stores.sqlite import SqliteBackend
 
-BUSY_SECONDS = 30.0
 
+class Backend(Protocol):
+    """A database: what differs between one and another, and nothing else."""
 
-class SqliteBackend:
-    """SQLite in WAL mode: one writer behind a process lock, readers beside it; in memory everything is one connection."""
-
-    def __init__(self, path: str, *, power: bool = False) -> None:
-        self.path = path
-        self._synchronous = "FULL" if power else "NORMAL"
-        self.in_memory = path in ("", ":memory:")
-        pool = StaticPool if self.in_memory else NullPool
-        self.engine: Engine = create_engine(f"sqlite:///{path}", poolclass=pool, connect_args={"check_same_thread": False})
-        event.listen(self.engine, "connect", self._configure)
-        self.lock = threading.RLock()
-        self._writer: Any = None
-        self.describe = "sqlite (in memory)" if self.in_memory else f"sqlite {path}"
-
-    def _configure(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-        if not self.in_memory:
-            _use_wal(cursor)
-        cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
+    engine: Engine
+    describe: str
+    """Which database it is, for people; without a password."""
+    in_memory: bool
+    path: str
+    """The file, where there is one."""
+    upgrades_itself: bool
+    """Whether a writing command may change the schema unasked: the database is one user's, and a copy is kept."""
 
     def exists(self) -> bool:
         """Whether the database is there; asking creates nothing."""
-        return self.in_memory or Path(self.path).exists()
+        ...
 
-    def make_folder(self) -> None:
-        """Make the folder the database file goes to."""
-        if self.in_memory:
-            return
-        folder = Path(self.path).absolute().parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DatabaseError(
-                f"cannot write to {folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
-            ) from error
+    def prepare_to_create(self) -> None:
+        """Make ready what the tables need, or refuse."""
+        ...
 
     def begin(self) -> Any:
-        """Take the writer and return its cursor inside ``BEGIN IMMEDIATE``."""
-        if self._writer is None:
-            self._writer = self.engine.raw_connection()
-        cursor = self._writer.cursor()
-        cursor.execute("BEGIN IMMEDIATE")
-        return cursor
+        """Begin a transaction, at most one in a thread, and return the driver's cursor in it; :meth:`end` is owed."""
+        ...
 
-    @staticmethod
-    def commit(cursor: Any) -> None:
-        """Commit the transaction of *cursor*."""
-        cursor.execute("COMMIT")
+    def commit(self, cursor: Any) -> None:
+        """Commit: returns when it is committed, raises when it is not."""
+        ...
 
     def rollback(self, cursor: Any) -> None:
-        """Undo the transaction of *cursor*, if SQLite has not done so itself."""
-        if self._writer.driver_connection.in_transaction:
-            cursor.execute("ROLLBACK")
+        """Undo the transaction, if it has not been undone; a lost connection is no error."""
+        ...
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def end(self, cursor: Any) -> None:
+        """Let everything go that :meth:`begin` took."""
+        ...
+
+    def compete(self, cursor: Any, sql: str, values: Any) -> int:
+        """Run a statement and return how many rows it changed: 0 when a unique key was taken, and the transaction goes on."""
+        ...
+
+    def lock_name(self, cursor: Any, name: str) -> None:
+        """Keep everybody else who locks *name* waiting until the transaction of *cursor* has ended."""
+        ...
+
+    def inserted(self, cursor: Any) -> int | None:
+        """The number of the row that *cursor* inserted, ``None`` when it inserted none."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
         """A connection that sees one consistent state."""
-        if self.in_memory:
-            with self.lock, self.engine.connect() as connection:
-                yield connection
-            return
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            yield connection
+        ...
+
+    def changing(self) -> AbstractContextManager[Connection]:
+        """A connection in the one transaction of a change of schema, which nobody else makes at the same time."""
+        ...
+
+    def keep_copy(self, version: str) -> Path | None:
+        """Copy the database before its schema *version* is changed; ``None`` where copies are not ours to make."""
+        ...
+
+    def additions(self) -> Sequence[str]:
+        """The statements that complete a new schema on this database."""
+        ...
+
+    def clock_offset(self) -> int:
+        """Nanoseconds the database's clock is ahead of the machine's; 0 when the difference cannot be told from none."""
+        ...
+
+    def size(self) -> int:
+        """Bytes of the database."""
+        ...
+
+    def integrity(self, connection: Connection) -> str:
+        """``ok``, or the first fault the database itself knows of."""
+        ...
+
+    def explain(self, error: BaseException) -> FlowStoneError | None:
+        """The clear error for what the driver raised, or ``None`` when it is not the driver's."""
+        ...
 
     def close(self) -> None:
         """Close every connection."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        self.engine.dispose()
+        ...
 
 
-def _use_wal(cursor: sqlite3.Cursor) -> None:
-    """Switch to WAL; SQLite refuses at once, without its busy timeout, while another process is switching a new database."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.005)
+def connect(url: str, *, power: bool = False) -> Backend:
+    """Return the backend for a *url*: ``sqlite:///path/flowstone.db``, ``sqlite://`` (in memory) or ``postgresql://…``.
 
-
-def connect(url: str, *, power: bool = False) -> SqliteBackend:
-    """Return the backend for a database *url* such as ``sqlite:///path/flowstone.db`` or ``sqlite://`` (in memory).
-
-    With *power*, what is committed survives losing power; without, it survives ``kill -9``.
+    With *power*, what SQLite has committed survives losing power; without, it survives ``kill -9``. PostgreSQL decides that
+    for itself. Nothing is connected yet. Raises :class:`SettingsError`.
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+        kind = parsed.get_backend_name()
+    except (ArgumentError, ValueError) as error:
         raise SettingsError(
-            f"database.url {url!r} is no database URL", hint="for example sqlite:///.flowstone/flowstone.db"
+            "database.url is no database URL", hint="for example sqlite:////srv/shop/flowstone.db or postgresql://user@host/shop"
         ) from error
+    if kind == "sqlite":
+        return SqliteBackend(parsed.database or "", power=power)
+    if kind in ("postgresql", "postgres"):
+        return PostgresBackend(parsed)
+    raise SettingsError(f"database.url names {kind!r}", hint="facts are stored in sqlite or postgresql")
+
+
+def lock_folder(url: str, home: Path | None) -> Path | None:
+    """Where the processes of this machine that share the database keep their locks; ``None`` when it is in memory.
+
+    They are beside a SQLite file, and in the *home* folder where the database is on a server.
+    """
+    parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        raise SettingsError(f"database.url names {parsed.get_backend_name()!r}; this version stores its facts in sqlite only")
-    return SqliteBackend(parsed.database or "", power=power)
-
-
-def lock_folder(url: str) -> Path | None:
-    """Where the processes of this machine that share the database keep their locks; ``None`` when it is in memory."""
-    path = make_url(url).database if url.startswith("sqlite") else None
+        return home / "processes" if home else None
+    path = parsed.database
     return Path(path).absolute().parent / "processes" if path and path != ":memory:" else None
-
-
-def explain(error: BaseException, describe: str) -> FlowStoneError | None:
-    """The clear error for a driver's *error*, or ``None`` when it is not the driver's."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig
-    if not isinstance(error, sqlite3.Error):
-        return None
-    text = str(error)
-    hints = {
-        "locked": f"another process has been writing for {BUSY_SECONDS:.0f} s; see `flowstone doctor`",
-        "readonly": "make the database file and its folder writable for this user",
-        "unable to open": "check that the folder exists and is writable, or set FLOWSTONE_HOME",
-        "disk is full": "free space on that disk and run again; what was committed is safe",
-        "malformed": "keep the file, restore a backup",
-        "not a database": "the file is something else; move it away or set FLOWSTONE_HOME",
-    }
-    hint = next((advice for part, advice in hints.items() if part in text), None)
-    failure = DatabaseError(f"{describe}: {text}", hint=hint)
-    failure.retryable = "locked" in text or "full" in text
-    return failure

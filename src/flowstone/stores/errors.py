@@ -10,7 +10,7 @@ from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.serialize import from_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import ErrorRecord
-from flowstone.stores.statements import Inserting
+from flowstone.stores.statements import Inserting, beginning
 from flowstone.stores.tables import error
 
 _insert = Inserting(error)
@@ -56,7 +56,7 @@ def read(
 
 def find(connection: Connection, project: str, id: str) -> ErrorRecord:
     """The error with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
-    key = (error.c.project == project, error.c.id.startswith(id, autoescape=True))
+    key = (error.c.project == project, beginning(error.c.id, id))
     rows = list(connection.execute(select(error).where(*key).order_by(error.c.id).limit(2)).mappings())
     if not rows or (len(rows) > 1 and rows[0]["id"] != id):
         raise NotFoundError(f"there is {'more than one' if rows else 'no'} error {id!r}", hint="flowstone errors lists them")

@@ -8,12 +8,12 @@ from sqlalchemy import Connection, Select, Update, bindparam, func, select, upda
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import AttemptRecord, MaterializationRecord
-from flowstone.stores.statements import Inserting, inserting_once
+from flowstone.stores.statements import numbering
 from flowstone.stores.tables import attempt, materialization, run
 from flowstone.stores.tables import process as processes
 
-_insert = inserting_once(materialization, "id")
-_insert_attempt = Inserting(attempt, "id")
+_insert = numbering(materialization, once=True)
+_insert_attempt = numbering(attempt)
 
 
 def _retry() -> Update:
@@ -62,22 +62,38 @@ def _conclude() -> Update:
     return update(materialization).where(*place, materialization.c.status == "retrying").values(**changes, not_before=None)
 
 
-def claim_new(tx: Transaction, run_id: str, asset: str, partition: str) -> int | None:
+def _cancel() -> Update:
+    unended = (materialization.c.run_id == bindparam("r"), materialization.c.status.in_(("running", "retrying")))
+    changes: dict[str, Any] = {
+        "status": "cancelled",
+        "reason": bindparam("why"),
+        "message": bindparam("text"),
+        "not_before": None,
+    }
+    return update(materialization).where(*unended).values(**changes)
+
+
+def _counts() -> Select[Any]:
+    of_run = select(materialization.c.status, func.count()).where(materialization.c.run_id == bindparam("r"))
+    return of_run.group_by(materialization.c.status)
+
+
+def claim_new(tx: Transaction, project: str, run_id: str, asset: str, partition: str) -> int | None:
     """Add the running materialization; return its row, or ``None`` when another claim won."""
-    cursor = tx.execute(_insert, _row(run_id, asset, partition, "running", attempts=1))
-    return int(cursor.lastrowid) if cursor.rowcount == 1 else None
+    return tx.insert(_insert, _row(project, run_id, asset, partition, "running", attempts=1))
 
 
 def claim_again(tx: Transaction, row: int) -> bool:
-    """Move a retrying materialization to running; return whether this claim won."""
-    return bool(tx.execute(_retry, {"row": row}).rowcount == 1)
+    """Move a retrying materialization to running; return whether this claim won, over those of other runs too."""
+    return tx.compete(_retry, {"row": row})
 
 
 def begin_attempt(tx: Transaction, row: int, number: int, process: str, at: int) -> int:
     """Add the attempt's row and return it."""
     values = {"materialization": row, "number": number, "process": process, "status": "running", "started_at": at}
-    cursor = tx.execute(_insert_attempt, {**values, "ended_at": None, "duration_ns": None, "error": ""})
-    return int(cursor.lastrowid)
+    made = tx.insert(_insert_attempt, {**values, "ended_at": None, "duration_ns": None, "error": ""})
+    assert made is not None  # a plain insert makes a row or raises
+    return made
 
 
 def settle_attempt(
@@ -104,8 +120,9 @@ def settle(
     return bool(tx.execute(_settle, {**values, "postponed": int(postponed)}).rowcount == 1)
 
 
-def conclude(
+def conclude(  # noqa: PLR0913 - a row's key and how it ended
     tx: Transaction,
+    project: str,
     run_id: str,
     asset: str,
     partition: str,
@@ -116,16 +133,26 @@ def conclude(
     output: str = "",
 ) -> bool:
     """End a materialization without an attempt, reused or skipped: a new one, or one that was to be tried again."""
-    row = _row(run_id, asset, partition, status, reason=reason, message=message, output=output)
+    row = _row(project, run_id, asset, partition, status, reason=reason, message=message, output=output)
     if tx.execute(_insert, row).rowcount == 1:
         return True
     place = {"r": run_id, "a": asset, "k": partition}
     return bool(tx.execute(_conclude, {**place, "new": status, "why": reason, "text": message, "made": output}).rowcount == 1)
 
 
-def _row(run_id: str, asset: str, partition: str, status: str, **more: Any) -> dict[str, Any]:
+def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> None:
+    """End what a run has begun and not ended."""
+    tx.execute(_cancel, {"r": run_id, "why": reason, "text": message})
+
+
+def counts(tx: Transaction, run_id: str) -> dict[str, int]:
+    """How many materializations of a run have which status."""
+    return {row[0]: int(row[1]) for row in tx.execute(_counts, {"r": run_id}).fetchall()}
+
+
+def _row(project: str, run_id: str, asset: str, partition: str, status: str, **more: Any) -> dict[str, Any]:
     blank = {"attempts": 0, "later": 0, "not_before": None, "reason": "", "message": "", "output": ""}
-    return {"run_id": run_id, "asset": asset, "partition": partition, "status": status, **blank, **more}
+    return {"project": project, "run_id": run_id, "asset": asset, "partition": partition, "status": status, **blank, **more}
 
 
 def of_run(connection: Connection, run_id: str) -> list[MaterializationRecord]:
@@ -146,6 +173,12 @@ def attempts_of_run(connection: Connection, run_id: str) -> list[AttemptRecord]:
     return [AttemptRecord.of(row) for row in connection.execute(query).mappings()]
 
 
+def attempts_at(connection: Connection, run_id: str, asset: str, partition: str) -> list[AttemptRecord]:
+    """A run's attempts at one asset's partition, in order of their start."""
+    key = (materialization.c.run_id == run_id, materialization.c.asset == asset, materialization.c.partition == partition)
+    return [AttemptRecord.of(row) for row in connection.execute(_attempts().where(*key).order_by(attempt.c.id)).mappings()]
+
+
 def running_attempts(connection: Connection, process: str | None = None) -> list[AttemptRecord]:
     """The attempts without an ending, of one process or of all."""
     query = _attempts().where(attempt.c.status == "running")
@@ -159,6 +192,13 @@ def lost_before(connection: Connection, record: AttemptRecord) -> int:
     """How many earlier attempts of the same materialization were lost with their process."""
     query = select(func.count()).where(attempt.c.materialization == record.materialization, attempt.c.status == "lost")
     return int(connection.execute(query).scalar_one())
+
+
+def computing(connection: Connection, project: str, asset: str, partition: str) -> str | None:
+    """The run that computes the asset's partition now, or ``None``."""
+    key = (materialization.c.project == project, materialization.c.asset == asset, materialization.c.partition == partition)
+    query = select(materialization.c.run_id).where(*key, materialization.c.status == "running")
+    return connection.execute(query).scalar()
 
 
 def newest_by_asset(connection: Connection, project: str) -> dict[tuple[str, str], MaterializationRecord]:

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, and_, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, tuple_
 
 from flowstone.foundation.errors import NotFoundError
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
-from flowstone.stores.statements import upserting
+from flowstone.stores.statements import beginning, inserting_once, upserting
 from flowstone.stores.tables import current_output, output
 
 _CHUNK = 500  # bound parameters of one IN list, under every database's limit
 
 
-def _insert() -> Insert:
-    values: dict[str, Any] = {column.name: bindparam(column.name) for column in output.columns}
+def _next_version() -> Any:
     key = (
         output.c.project == bindparam("project"),
         output.c.asset == bindparam("asset"),
         output.c.partition == bindparam("partition"),
     )
-    values["version"] = select(func.coalesce(func.max(output.c.version), 0) + 1).where(*key).scalar_subquery()
-    return insert(output).values(values)
+    return select(func.coalesce(func.max(output.c.version), 0) + 1).where(*key).scalar_subquery()
+
+
+_insert = inserting_once(
+    output, "version", "gone", "gone_at", values={"version": _next_version()}, keys=("project", "asset", "partition", "version")
+)
 
 
 def _forget() -> Delete:
@@ -42,7 +45,8 @@ _point = upserting(current_output, "project", "asset", "partition")
 
 def add(tx: Transaction, values: dict[str, Any]) -> None:
     """Add an output; its version is the next one of its asset and partition."""
-    tx.execute(_insert, values)
+    while tx.execute(_insert, values).rowcount == 0:  # another process has just added that version: take the next one
+        pass
 
 
 def point(tx: Transaction, project: str, asset: str, partition: str, id: str) -> None:
@@ -81,6 +85,15 @@ def current_of(
     return {(record.asset, record.partition): record for record in found}
 
 
+def current_at(connection: Connection, project: str, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], OutputRecord]:
+    """The current outputs of exactly these assets and partitions, by asset and partition."""
+    wanted, place = list(places), tuple_(current_output.c.asset, current_output.c.partition)
+    query = _joined.where(current_output.c.project == project)
+    chunks = (query.where(place.in_(wanted[i : i + _CHUNK // 2])) for i in range(0, len(wanted), _CHUNK // 2))
+    found = [_record(row) for chunk in chunks for row in connection.execute(chunk)]
+    return {(record.asset, record.partition): record for record in found}
+
+
 def _record(row: Iterable[Any]) -> OutputRecord:
     return OutputRecord(**dict(zip(_FIELDS, row, strict=True)))
 
@@ -89,6 +102,14 @@ def partitions_of(connection: Connection, project: str, asset: str) -> list[str]
     """The encoded partitions of an asset that have a current output."""
     key = (current_output.c.project == project, current_output.c.asset == asset)
     return list(connection.execute(select(current_output.c.partition).where(*key).order_by(current_output.c.partition)).scalars())
+
+
+def ends(connection: Connection, project: str, asset: str) -> tuple[str, str] | None:
+    """The first and the last partition with a current output, in the order of their texts; ``None`` when there is none."""
+    of_asset = (current_output.c.project == project, current_output.c.asset == asset)
+    first, last = (select(end(current_output.c.partition)).where(*of_asset).scalar_subquery() for end in (func.min, func.max))
+    row = connection.execute(select(first, last)).one()
+    return None if row[0] is None else (row[0], row[1])
 
 
 def of_run(connection: Connection, project: str, run_id: str) -> list[OutputRecord]:
@@ -105,6 +126,20 @@ def versions(connection: Connection, project: str, asset: str, partition: str) -
     return [_record(row) for row in connection.execute(select(*_columns).where(*key).order_by(output.c.version.desc()))]
 
 
+def count_versions(connection: Connection, project: str, asset: str, partition: str) -> int:
+    """How many versions an asset's partition has."""
+    key = (output.c.project == project, output.c.asset == asset, output.c.partition == partition)
+    return int(connection.execute(select(func.count()).where(*key)).scalar_one())
+
+
+def before(connection: Connection, project: str, record: OutputRecord) -> OutputRecord | None:
+    """The version before *record*."""
+    key = (output.c.project == project, output.c.asset == record.asset, output.c.partition == record.partition)
+    older = select(*_columns).where(*key, output.c.version < record.version).order_by(output.c.version.desc()).limit(1)
+    row = connection.execute(older).first()
+    return _record(row) if row else None
+
+
 def find(connection: Connection, ids: Iterable[str]) -> dict[str, OutputRecord]:
     """The outputs with these ids, by id."""
     wanted = list(ids)
@@ -115,7 +150,7 @@ def find(connection: Connection, ids: Iterable[str]) -> dict[str, OutputRecord]:
 
 def one(connection: Connection, project: str, id: str) -> OutputRecord:
     """The output with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
-    key = (output.c.project == project, output.c.id.startswith(id, autoescape=True))
+    key = (output.c.project == project, beginning(output.c.id, id))
     rows = list(connection.execute(select(*_columns).where(*key).order_by(output.c.id).limit(2)))
     if not rows or (len(rows) > 1 and _record(rows[0]).id != id):
         raise NotFoundError(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, select, update
+from sqlalchemy import Connection, Update, bindparam, func, select, tuple_, update
 
 from flowstone.foundation.serialize import from_json, to_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import PipelineRecord
-from flowstone.stores.statements import Inserting
+from flowstone.stores.statements import inserting_once
 from flowstone.stores.tables import pipeline
 
-_insert = Inserting(pipeline, "id")
+_insert = inserting_once(pipeline, "id")
 
 
 def _touch() -> Update:
@@ -30,6 +30,9 @@ def remember(tx: Transaction, project: str, name: str, digest: str, definition: 
 
 def newest(connection: Connection, project: str) -> list[PipelineRecord]:
     """The version of each pipeline of *project* that was used last."""
-    rows = connection.execute(select(pipeline).where(pipeline.c.project == project).order_by(pipeline.c.last_used_at)).mappings()
+    used = select(pipeline.c.name, func.max(pipeline.c.last_used_at)).where(pipeline.c.project == project)
+    last = tuple_(pipeline.c.name, pipeline.c.last_used_at).in_(used.group_by(pipeline.c.name))
+    query = select(pipeline).where(pipeline.c.project == project, last).order_by(pipeline.c.last_used_at, pipeline.c.id)
+    rows = connection.execute(query).mappings()
     found = {row["name"]: PipelineRecord.of(row, definition=from_json(row["definition"])) for row in rows}
     return list(found.values())

@@ -16,6 +16,23 @@ def _end() -> Update:
     return update(process).where(process.c.id == bindparam("process_id")).values(ended_at=bindparam("at"))
 
 
+def _bury() -> Update:
+    unchanged = (process.c.id == bindparam("process_id"), process.c.heartbeat_at == bindparam("seen"))
+    return update(process).where(*unchanged, process.c.ended_at.is_(None)).values(ended_at=bindparam("at"))
+
+
+def _beat() -> Update:
+    return (
+        update(process)
+        .where(process.c.id == bindparam("process_id"), process.c.ended_at.is_(None))
+        .values(heartbeat_at=bindparam("now"))
+    )
+
+
+def _stand() -> Update:
+    return update(process).where(process.c.id == bindparam("process_id")).values(heartbeat_at=bindparam("now"), ended_at=None)
+
+
 def _newest_attempt() -> Select[tuple[int]]:
     return select(func.coalesce(func.max(attempt.c.id), 0))
 
@@ -28,8 +45,24 @@ def register(tx: Transaction, id: str, host: str, pid: int, at: int) -> None:
 
 
 def end(tx: Transaction, id: str, at: int) -> None:
-    """Say that the process has ended in good order, or was found dead."""
+    """Say that the process has ended in good order."""
     tx.execute(_end, {"process_id": id, "at": at})
+
+
+def bury(tx: Transaction, record: ProcessRecord, at: int | None) -> bool:
+    """Say that the process was found dead (*at* ``None``: part of it); ``False`` when it moved since *record* was read."""
+    values = {"process_id": record.id, "seen": record.heartbeat_at, "at": at}
+    return bool(tx.execute(_bury, values).rowcount == 1)
+
+
+def beat(tx: Transaction, id: str, at: int) -> bool:
+    """Say that the process lives; ``False`` when it was taken for dead."""
+    return bool(tx.execute(_beat, {"process_id": id, "now": at}).rowcount == 1)
+
+
+def stand(tx: Transaction, id: str, at: int) -> None:
+    """Say that the process lives, whoever took it for dead: what it held then was taken from it, and stays so."""
+    tx.execute(_stand, {"process_id": id, "now": at})
 
 
 def not_ended(connection: Connection) -> list[ProcessRecord]:

@@ -46,6 +46,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     outcome: dict[str, Any]
     requested_at: int
     ended_at: int | None
+    cancel_requested_at: int | None
 
 
 class MaterializationRecord(Record, frozen=True, kw_only=True):
@@ -103,6 +104,25 @@ class OutputRecord(Record, frozen=True, kw_only=True):
     source_version: str
     summary: str
     created_at: int
+    gone: str = ""
+    """Why its bytes are not there any more: ``collected`` or ``erased``; empty while they are kept."""
+    gone_at: int | None = None
+
+
+class HoldRecord(Record, frozen=True, kw_only=True):
+    """What must not be collected, erased or pruned: an output, an asset or one of its partitions, a run; empty stands for any."""
+
+    id: str
+    asset: str
+    partition: str
+    output: str
+    run_id: str
+    reason: str
+    actor: str
+    identity: str
+    at: int
+    released_at: int | None
+    released_by: str
 
 
 class EdgeRecord(Record, frozen=True, kw_only=True):
@@ -114,9 +134,10 @@ class EdgeRecord(Record, frozen=True, kw_only=True):
 
 
 class EventRecord(Record, frozen=True, kw_only=True):
-    """One recorded event; ``id`` is the cursor."""
+    """One recorded event; ``cursor`` is where to go on reading from when it has been read."""
 
     id: int
+    cursor: str
     at: int
     name: str
     run_id: str | None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Update, and_, bindparam, func, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, func, select, update
 
 from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.serialize import from_json, to_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
-from flowstone.stores.statements import Inserting
+from flowstone.stores.statements import Inserting, beginning
 from flowstone.stores.tables import run
 
 _insert = Inserting(run)
@@ -24,9 +25,31 @@ def _move() -> Update:
     )
 
 
+def _request_cancel() -> Update:
+    running = (run.c.id == bindparam("run_id"), run.c.status == "running", run.c.cancel_requested_at.is_(None))
+    return update(run).where(*running).values(cancel_requested_at=bindparam("at"))
+
+
+def _running() -> Select[Any]:
+    return select(run.c.id, run.c.plan).where(run.c.project == bindparam("namespace"), run.c.status == "running")
+
+
+def _requested() -> Select[Any]:
+    return select(run.c.cancel_requested_at).where(run.c.id == bindparam("run_id")).with_for_update()
+
+
+def _plan() -> Select[Any]:
+    return select(run.c.plan).where(run.c.id == bindparam("run_id"))
+
+
+def _held() -> Select[Any]:
+    mine = (run.c.id == bindparam("run_id"), run.c.process == bindparam("holder"), run.c.status == "running")
+    return select(run.c.id).where(*mine).with_for_update(read=True)
+
+
 def insert(tx: Transaction, values: dict[str, Any]) -> None:
     """Add a run that begins now; ``request``, ``plan`` and ``provenance`` are JSON text."""
-    tx.execute(_insert, {**values, "outcome": "{}", "ended_at": None})
+    tx.execute(_insert, {**values, "outcome": "{}", "ended_at": None, "cancel_requested_at": None})
 
 
 def move(
@@ -52,6 +75,32 @@ def move(
     return bool(tx.execute(_move, {"run_id": run_id, **values}).rowcount == 1)
 
 
+def request_cancel(tx: Transaction, run_id: str, at: int) -> bool:
+    """Ask for the end of a running run; ``False`` when it does not run, or was asked already."""
+    return bool(tx.execute(_request_cancel, {"run_id": run_id, "at": at}).rowcount == 1)
+
+
+def hold(tx: Transaction, run_id: str, process: str) -> bool:
+    """Whether the run is *process*'s; nobody takes it from there before this transaction has ended."""
+    return tx.execute(_held, {"run_id": run_id, "holder": process}).fetchone() is not None
+
+
+def is_cancel_requested(tx: Transaction, run_id: str) -> bool:
+    """Whether the end of the run was asked for; nobody asks before this transaction has ended."""
+    row = tx.execute(_requested, {"run_id": run_id}).fetchone()
+    return row is not None and row[0] is not None
+
+
+def plan_in(tx: Transaction, run_id: str) -> str:
+    """The stored plan of a run, as text."""
+    return str(tx.execute(_plan, {"run_id": run_id}).fetchone()[0])
+
+
+def running(tx: Transaction, project: str) -> list[tuple[str, str]]:
+    """Every run somebody works on, and its plan as text."""
+    return [(row[0], row[1]) for row in tx.execute(_running, {"namespace": project}).fetchall()]
+
+
 def _record(row: Any) -> RunRecord:
     parsed = {name: from_json(row[name]) for name in ("request", "provenance", "outcome")}
     return RunRecord.of(row, **parsed)
@@ -72,7 +121,7 @@ def recent(connection: Connection, project: str, *, limit: int = 20, status: str
 def find(connection: Connection, project: str, run_id: str) -> RunRecord:
     """The run with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
     rows = connection.execute(
-        select(*_shown).where(and_(run.c.project == project, run.c.id.startswith(run_id, autoescape=True))).limit(6)
+        select(*_shown).where(run.c.project == project, beginning(run.c.id, run_id)).order_by(run.c.id).limit(6)
     )
     found = [_record(row) for row in rows.mappings()]
     exact = [record for record in found if record.id == run_id]
@@ -95,10 +144,21 @@ def project_of(connection: Connection, run_id: str) -> str:
     return str(connection.execute(select(run.c.project).where(run.c.id == run_id)).scalar_one())
 
 
+def holder(connection: Connection, run_id: str) -> str:
+    """The process that works on the run, or nothing."""
+    return str(connection.execute(select(run.c.process).where(run.c.id == run_id)).scalar_one())
+
+
 def held_by(connection: Connection, process: str) -> list[RunRecord]:
     """The runs a process was working on."""
     rows = connection.execute(select(*_shown).where(run.c.process == process, run.c.status == "running"))
     return [_record(row) for row in rows.mappings()]
+
+
+def cancel_requested(connection: Connection, run_ids: Iterable[str]) -> list[str]:
+    """Those of *run_ids* whose end was asked for."""
+    query = select(run.c.id).where(run.c.id.in_(list(run_ids)), run.c.cancel_requested_at.is_not(None))
+    return list(connection.execute(query).scalars())
 
 
 def counts(connection: Connection, project: str) -> dict[str, int]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Dialect, Insert, Table, bindparam, insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Column, ColumnElement, Dialect, Insert, Table, and_, bindparam, insert
 from sqlalchemy.sql import ClauseElement
 
-Builder = Callable[[], ClauseElement]
-"""A function that returns a Core statement; it is the cache key itself, so give one that lives as long as its module."""
+Statement = Callable[[], ClauseElement]
+"""A function that returns a Core statement."""
 
 
 class Prepared:
@@ -47,24 +47,71 @@ class Inserting:
         return insert(self._table).values({name: bindparam(name) for name in self.names})
 
 
-def upserting(table: Table, *keys: str) -> Builder:
+class PerDialect:
+    """A builder whose statement differs from one database to another; *build* is given the dialect's name."""
+
+    def __init__(self, build: Callable[[str], ClauseElement]) -> None:
+        self.build = build
+
+
+Builder = Statement | PerDialect
+"""What a statement is built by; it is the cache key itself, so give one that lives as long as its module."""
+
+
+def build(builder: Builder, dialect: Dialect) -> ClauseElement:
+    """The statement of *builder* for *dialect*."""
+    return builder.build(dialect.name) if isinstance(builder, PerDialect) else builder()
+
+
+def numbering(table: Table, *, once: bool = False) -> PerDialect:
+    """A builder of the insert whose row gets its ``id`` from the database, for :meth:`Transaction.insert`.
+
+    With *once* it does nothing when a unique key is taken.
+    """
+    names = [column.name for column in table.columns if column.name != "id"]
+
+    def statement(dialect: str) -> Any:
+        made = _insert(dialect)(table).values({name: bindparam(name) for name in names})
+        if once:
+            made = made.on_conflict_do_nothing()
+        return made if dialect == "sqlite" else made.returning(table.c.id)  # SQLite's driver says it without being asked
+
+    return PerDialect(statement)
+
+
+def upserting(table: Table, *keys: str) -> PerDialect:
     """A builder of the insert that replaces the other columns when a row with the same *keys* exists."""
     names = [column.name for column in table.columns]
 
-    def build() -> Insert:
-        statement = sqlite_insert(table).values({name: bindparam(name) for name in names})
-        return statement.on_conflict_do_update(
-            index_elements=list(keys), set_={name: statement.excluded[name] for name in names if name not in keys}
-        )
+    def statement(dialect: str) -> Any:
+        made = _insert(dialect)(table).values({name: bindparam(name) for name in names})
+        others = {name: made.excluded[name] for name in names if name not in keys}
+        return made.on_conflict_do_update(index_elements=list(keys), set_=others)
 
-    return build
+    return PerDialect(statement)
 
 
-def inserting_once(table: Table, *without: str) -> Builder:
-    """A builder of the insert that does nothing when a unique key is taken: rowcount tells who won."""
-    names = [column.name for column in table.columns if column.name not in without]
+def inserting_once(
+    table: Table, *without: str, values: Mapping[str, Any] | None = None, keys: tuple[str, ...] = ()
+) -> PerDialect:
+    """A builder of the insert that does nothing when a unique key is taken: rowcount tells who won.
 
-    def build() -> Insert:
-        return sqlite_insert(table).values({name: bindparam(name) for name in names}).on_conflict_do_nothing()
+    *values* are expressions instead of parameters; with *keys* only that key may be taken, any other one is an error.
+    """
+    given: dict[str, Any] = {column.name: bindparam(column.name) for column in table.columns if column.name not in without}
 
-    return build
+    def statement(dialect: str) -> Any:
+        made = _insert(dialect)(table).values({**given, **(values or {})})
+        return made.on_conflict_do_nothing(index_elements=list(keys) or None)
+
+    return PerDialect(statement)
+
+
+def beginning(column: Column[str], text: str) -> ColumnElement[bool]:
+    """Whether the id in *column* begins with *text*: a span of the index, which SQLite does not see in ``LIKE``."""
+    return and_(column >= text, column <= text + "z" * 40, column.startswith(text, autoescape=True))
+
+
+def _insert(dialect: str) -> Any:
+    """The insert that knows ``ON CONFLICT``, from the dialect's package: the engine has loaded it, and no other one."""
+    return importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert

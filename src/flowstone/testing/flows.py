@@ -14,9 +14,15 @@ from flowstone.foundation.settings import KEYS, LogSettings, OutputSettings, Set
 
 
 def isolated_settings(
-    home: str | Path | None = None, *, project: str = "test", config: Mapping[str, Any] | None = None
+    home: str | Path | None = None,
+    *,
+    project: str = "test",
+    config: Mapping[str, Any] | None = None,
+    database_url: str | None = None,
 ) -> Settings:
     """Return the default settings, with everything in memory unless *home* is a folder; no file or variable is read.
+
+    *database_url* names another place for the facts.
 
     A test that used the project's own settings would write into the database they name.
     """
@@ -27,24 +33,26 @@ def isolated_settings(
         project=project,
         pipeline=None,
         home=folder,
-        database_url=f"sqlite:///{folder / 'flowstone.db'}" if folder else "sqlite://",
+        database_url=database_url or (f"sqlite:///{folder / 'flowstone.db'}" if folder else "sqlite://"),
         outputs=OutputSettings(folder / "outputs" if folder else Path("outputs"), manager, default["outputs.durability"]),
         logs=LogSettings(default["logs.level"], default["logs.format"], default["logs.max_lines"]),
         config=dict(config or {}),
     )
 
 
-def isolated_flow(
+def isolated_flow(  # noqa: PLR0913 - all but the first are keyword-only options with defaults
     pipeline: Pipeline | None = None,
     *,
     home: str | Path | None = None,
     project: str = "test",
     config: Mapping[str, Any] | None = None,
+    database_url: str | None = None,
     actor: str = "test",
     clock: Clock | None = None,
     ids: Ids | None = None,
     echo: Callable[[str], None] | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> FlowStone:
     """Return a FlowStone with :func:`isolated_settings`; what it keeps in memory ends with it. Close it, or use ``with``."""
-    settings = isolated_settings(home, project=project, config=config)
-    return FlowStone(pipeline, settings=settings, actor=actor, clock=clock, ids=ids, echo=echo)
+    settings = isolated_settings(home, project=project, config=config, database_url=database_url)
+    return FlowStone(pipeline, settings=settings, actor=actor, clock=clock, ids=ids, echo=echo, resources=resources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, NoReturn
 
 from flowstone.assets.asset import AnyAsset, Asset
@@ -12,6 +13,7 @@ from flowstone.assets.keys import PartitionKey, encode_key
 from flowstone.events.context import Scope, current
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.execution.context import Context, SkipRequest
+from flowstone.execution.coroutines import run_coroutine
 from flowstone.execution.decision import declared_config
 from flowstone.foundation.clock import Clock, SystemClock
 from flowstone.foundation.errors import PartitionError, UsageError, ValidationError, did_you_mean
@@ -40,11 +42,13 @@ def run_asset(
     config: Mapping[str, Any] | None = None,
     attempt: int = 1,
     clock: Clock | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> AssetRun:
     """Call *asset*'s function with *inputs* (by parameter) and a real ``ctx``; what the function raises passes through.
 
-    *partition* is a key or its text; *config* replaces declared defaults. A returned generator is handed back unread. Raises
-    :class:`UsageError` for an input or a config value the asset does not take and for a required input that is not given.
+    *partition* is a key or its text; *config* replaces declared defaults; *resources* are values by resource name. An ``async
+    def`` is run to its end; a returned generator is handed back unread. Raises :class:`UsageError` for an input, a config value
+    or a resource the asset does not take and for a required input that is not given.
     """
     if not isinstance(asset, Asset):
         raise UsageError(f"run_asset({asset!r}): an asset is needed", hint="decorate the function with @asset")
@@ -58,19 +62,30 @@ def run_asset(
     dispatcher.attach("flowstone.testing", "*", events.append)
     where = {"asset": asset.name, "partition": encoded, "run_id": RUN_ID, "attempt": attempt, "trace_id": ""}
     ctx = Context(dispatcher, events, key=key, where=where)
-    arguments = _arguments(asset, ctx, inputs or {}, config or {})
+    arguments = _arguments(asset, ctx, {**(inputs or {}), **_received(asset, resources or {})}, config or {})
     shown, value, skipped = sys.stdout, None, None
     with Capture(clock, dispatcher.redactor, echo=lambda text: print(text, end="", file=shown)) as capture:
         scope = Scope(RUN_ID, asset.name, encoded, attempt)
         token = current.set(scope)
         try:
             value = asset(**arguments)
+            if isinstance(value, CoroutineType):
+                value = run_coroutine(value)
         except SkipRequest as request:
             skipped = str(request)
         finally:
             current.reset(token)
             capture.finish(scope)
     return AssetRun(value, ctx.said(), skipped, events, capture.take())
+
+
+def _received(asset: AnyAsset, resources: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of *resources* by the parameters that receive them."""
+    parameters = {p.upstream: p.name for p in asset.parameters if p.upstream is not None}
+    for name in resources:
+        if name not in parameters:
+            _refuse(asset, f"takes no resource {name!r}", did_you_mean(name, parameters) or "name it as the pipeline does")
+    return {parameters[name]: value for name, value in resources.items()}
 
 
 def _arguments(asset: AnyAsset, ctx: Context, inputs: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import pytest
 from flowstone import FlowStone
 from flowstone.cli.grammar import Given
 from flowstone.cli.main import execute
-from flowstone.cli.session import find, load_pipeline
+from flowstone.app.pipelines import load_pipeline
+from flowstone.cli.session import find
 
 PIPELINE = '''
 from pathlib import Path

@@ -84,7 +84,7 @@ def test_compared_with_the_version_before(cli, own, materialize):
     assert f"\nCompared with version 1 ({own.runs[0]}, " in said
     assert re.search(r"\n  value +sha256 [0-9a-f]{8}\.\. -> [0-9a-f]{8}\.\.\n", said)
     assert re.search(r"\n  inputs +orders changed: sha256 [0-9a-f]{8}\.\. -> [0-9a-f]{8}\.\.\n", said)
-    assert re.search(r"\n  the same +code, config\n", said)
+    assert re.search(r"\n  the same +code, config, environment\n", said)
     assert re.search(r"\n  because +input orders changed", said)
     assert f"{run} attempt " in said
 

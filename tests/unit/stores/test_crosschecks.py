@@ -28,7 +28,7 @@ def findings(made, level):
     [
         ("DELETE FROM event WHERE name = 'flowstone.materialization.start'", "every attempt has its start event"),
         ("DELETE FROM event WHERE name = 'flowstone.materialization.stop'", "every settled attempt has one ending event"),
-        ("INSERT INTO event SELECT id + 1000, project, at, name, run_id, payload FROM event WHERE name LIKE '%.exception'",
+        ("INSERT INTO event SELECT id + 1000, project, at, name, run_id, payload, xid FROM event WHERE name LIKE '%.exception'",
          "every settled attempt has one ending event"),
         ("UPDATE materialization SET output = 'out_none' WHERE status = 'success'", "every success has its output"),
         ("DELETE FROM event WHERE name = 'flowstone.error'", "every recorded error has its event"),

@@ -1,13 +1,6 @@
-"""What Alembic runs: one transaction on the database it was given."""
+"""What Alembic runs: the scripts, in the transaction that its caller has begun and will end."""
 
 from alembic import context
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
 
-engine = create_engine(context.config.attributes["url"], poolclass=NullPool)
-with engine.connect() as connection:
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
-    connection.commit()
-engine.dispose()
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True, transaction_per_migration=False)
+context.run_migrations()

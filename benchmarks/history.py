@@ -1,0 +1,140 @@
+"""A long history made quickly: one run by the engine itself, copied as often as it takes.
+
+Every row is one the product wrote, with its ids, times and partition replaced, so that records and evidence agree as they do in a
+store that grew slowly: ``doctor`` finds nothing in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flowstone import Daily, FlowStone, Pipeline, Retry, asset
+from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.ids import ALPHABET
+from flowstone.foundation.serialize import from_json, to_json
+
+PROJECT = "history"
+FIRST_DAY = date(2020, 1, 1)
+WIDTH = 20  # assets of one layer
+KEPT = 3  # versions whose bytes are still there: the default retention
+BETWEEN = 1800  # seconds from one run to the next
+_NUMBERED = ("materialization", "attempt", "event", "log")  # their rows get the next number
+_TABLES = ("run", "materialization", "attempt", "output", "lineage", "event", "error", "log")
+
+
+class Shape(NamedTuple):
+    """How much happened: each of *assets* was made for each of *partitions* in each of *rounds*."""
+
+    assets: int = 200
+    partitions: int = 50
+    rounds: int = 100
+
+    @property
+    def runs(self) -> int:
+        """How many runs there were: one for each partition and round."""
+        return self.partitions * self.rounds
+
+    @property
+    def materializations(self) -> int:
+        """How many materializations there are."""
+        return self.runs * self.assets
+
+
+def build(home: Path, shape: Shape) -> None:
+    """Fill the new folder *home* with a history of that *shape*, project :data:`PROJECT`."""
+    with FlowStone(_layers(shape.assets), home=home, project=PROJECT, echo=lambda _: None) as flow:
+        assert flow.run(partition=FIRST_DAY.isoformat()).ok
+    database = sqlite3.connect(home / "flowstone.db", isolation_level=None)
+    database.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000")
+    database.execute("BEGIN")
+    _multiply(database, shape)
+    database.execute("COMMIT")
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    current = "SELECT location, size FROM output JOIN current_output ON output.id = current_output.output"
+    for location, size in database.execute(current):
+        path = f"{home}/outputs/{location}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"1" * size)
+    database.close()
+
+
+def _layers(count: int) -> Pipeline:
+    """Layers of assets, each made from two of the layer above; the last prints, fails and is tried again."""
+    tries: list[int] = []
+
+    def first() -> int:
+        return 1
+
+    def following(a: int, b: int) -> int:
+        return a + b
+
+    def flaky(a: int, b: int) -> int:
+        for line in range(5):
+            print(f"line {line} of attempt {len(tries)}")
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError("the service did not answer")
+        return a + b
+
+    made: list[Any] = []
+    for i in range(count):
+        beside = i - WIDTH + 1 if i % WIDTH < WIDTH - 1 else i - 2 * WIDTH + 1
+        deps = {"a": f"a{i - WIDTH}", "b": f"a{beside}"} if i >= WIDTH else {}
+        declared = asset(
+            name=f"a{i}", deps=deps, partitions=Daily(FIRST_DAY.isoformat()), retries=Retry(attempts=2, delay=0.0), io="files"
+        )
+        made.append(declared(first if i < WIDTH else following if i < count - 1 else flaky))
+    return Pipeline("layers", made)
+
+
+def _multiply(database: sqlite3.Connection, shape: Shape) -> None:
+    """Copy the run that is there into every other partition and round; the last round's outputs are the current ones."""
+    template = {table: database.execute(f"SELECT * FROM {table} ORDER BY {_order(table)}").fetchall() for table in _TABLES}
+    columns = {table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")] for table in _TABLES}
+    text = to_json(template)
+    seconds = sorted({row[columns["event"].index("at")] // NANOSECONDS for row in template["event"]})
+    (run,) = (dict(zip(columns["run"], row, strict=True)) for row in template["run"])
+    errors = [row[0] for row in template["error"]]
+    steps, kept = len(template["materialization"]), shape.runs - KEPT * shape.partitions
+    for number in range(1, shape.runs):
+        label = _digits(number)
+        day = (FIRST_DAY + timedelta(days=number % shape.partitions)).isoformat()
+        copied = text.replace(run["id"], f"run_{_digits(number * 40503 % 2**20)}{label}{label}").replace(FIRST_DAY.isoformat(), day)
+        copied = copied.replace(run["trace_id"], f"{number:032x}").replace("out_0000", f"out_{label}").replace("-1-0000", f"-1-{label}")
+        for second in reversed(seconds):
+            copied = copied.replace(str(second), str(second + number * BETWEEN))
+        for error in errors:
+            copied = copied.replace(error, f"err_{error[4:12]}{label}")
+        rows: dict[str, list[list[Any]]] = from_json(copied)
+        for table, at in columns.items():
+            if table == "attempt":
+                for row in rows[table]:
+                    row[at.index("materialization")] += number * steps
+            if table == "output":
+                gone = "collected" if number < kept else ""
+                for row in rows[table]:
+                    row[at.index("version")], row[at.index("gone")] = number // shape.partitions + 1, gone
+                    row[at.index("gone_at")] = row[at.index("created_at")] if gone else None
+            skip = 1 if table in _NUMBERED else 0
+            marks = ", ".join("?" * (len(at) - skip))
+            database.executemany(
+                f"INSERT INTO {table} ({', '.join(at[skip:])}) VALUES ({marks})", [row[skip:] for row in rows[table]] if skip else rows[table]
+            )
+        if number >= shape.runs - shape.partitions:
+            pointers = [[PROJECT, *row[2:4], row[0]] for row in rows["output"]]
+            database.executemany("INSERT OR REPLACE INTO current_output (project, asset, partition, output) VALUES (?, ?, ?, ?)", pointers)
+
+
+def _order(table: str) -> str:
+    return "id" if table in _NUMBERED else "1"
+
+
+def _digits(number: int) -> str:
+    """Four digits that sort as *number* does."""
+    return "".join([ALPHABET[(number >> shift) & 31] for shift in (15, 10, 5, 0)])

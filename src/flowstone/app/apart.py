@@ -1,0 +1,68 @@
+"""Runs work away from a running event loop: users' code may need a loop of its own, and a loop must not stand still for a run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
+
+T = TypeVar("T")
+ASK_AGAIN_SECONDS = 0.1
+
+
+def apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
+    """Return what *call* returns; where an event loop runs in this thread, it is called in another, which is waited for.
+
+    What interrupts the waiting (Ctrl-C in a notebook) has *stop* called until the work has ended, and is raised.
+    """
+    if not _in_loop():
+        return call()
+    future = _start(call)
+    try:
+        return future.result()
+    except BaseException:
+        while not future.done():
+            stop()
+            wait([future], ASK_AGAIN_SECONDS)
+        raise
+
+
+async def awaited(call: Callable[[], T], stop: Callable[[], object]) -> T:
+    """Return what *call*, in a thread, returns; cancelling has *stop* called and waits until the work has ended.
+
+    A second cancel does not wait.
+    """
+    future = asyncio.wrap_future(_start(call))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            stop()
+            await asyncio.wait([future], timeout=ASK_AGAIN_SECONDS)
+        future.exception()  # it has been looked at: what it says is that it was stopped
+        raise
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _start(call: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            future.set_result(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits raises it
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="flowstone-run", daemon=True).start()
+    return future

@@ -1,0 +1,273 @@
+"""Works on one run until every step has ended.
+
+It decides ready steps, claims those that must be computed, has their bodies run in their lanes, and settles what comes back;
+settlements and claims that are due at the same moment are one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from queue import Empty
+
+from flowstone.events.catalogue import MaterializationDelayed
+from flowstone.execution import ownership
+from flowstone.execution.crowd import Crowd
+from flowstone.execution.lanes import Finished, Lane, Lanes
+from flowstone.execution.lines import LineFlusher
+from flowstone.execution.outcome import Cancelled, Report
+from flowstone.execution.schedule import Ending
+from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
+from flowstone.execution.settlement import Claim, Settlement, output_of
+from flowstone.execution.step import add_line
+from flowstone.execution.stopping import Stop, StopRequest
+from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.errors import FlowStoneError, RecordError
+from flowstone.ledger.failures import describe
+from flowstone.observability.capture import Line
+from flowstone.stores.database import Transaction
+from flowstone.stores.records import OutputRecord
+
+BATCH = 100  # conclusions without user code that may share a commit
+RECORD_TRIES = 3
+LONGEST_SLEEP = 3600.0
+LOOK_AGAIN_NS = 250_000_000  # at a step that another process has claimed, or whose resource is taken
+REAP_EVERY_NS = 2_000_000_000
+
+
+class Loop:
+    """The work on one run; at most *jobs* bodies run at once."""
+
+    def __init__(self, session: Session, lanes: Lanes, jobs: int) -> None:
+        self._session, self._services, self._steps = session, session.services, session.steps
+        self._lanes, self._jobs = lanes, jobs
+        self._running: dict[int, tuple[Claim, Lane | None]] = {}
+        self._crowd = Crowd()
+        self._open: list[Settlement] = []
+        self._lines: list[Line] = []
+        self._interrupted = False
+        self._reaped_at = 0
+
+    def run(self) -> None:
+        """Run until every step has ended; raises what stops it, after settling what was running."""
+        stopping, run_id = self._services.stopping, self._session.run_id
+        stopping.add_waker(run_id, lambda: self._lanes.done.put(None))
+        with self._services.capture, LineFlusher(self._services.capture, self._services.database):
+            try:
+                self._work()
+            except BaseException as error:
+                self._abandon(error)
+                raise
+            finally:
+                stopping.remove_waker(run_id)
+
+    def _work(self) -> None:
+        stopping, run_id = self._services.stopping, self._session.run_id
+        while True:
+            self._collect()
+            stop = stopping.of(run_id)
+            concluded, computes = self._decide() if stop is None and not self._interrupted else ([], [])
+            idle = not (self._open or concluded or computes)
+            self._start(self._commit(concluded, computes))
+            if self._interrupted:
+                raise stopping.request(run_id)
+            if stop is not None:
+                self._obey(stop)
+            if idle and not self._rest(stop):
+                return
+
+    def _decide(self) -> tuple[list[Decision], list[Compute]]:
+        """Decide ready steps, those that must be computed as far as there is room for them."""
+        concluded: list[Decision] = []
+        computes: list[Compute] = []
+        session = self._session
+        while len(concluded) < BATCH and len(self._running) + len(computes) < self._jobs:
+            step = session.schedule.next(self._services.database.now())
+            if step is None:
+                break
+            if not self._crowd.admits(session.pipeline[step.asset], step):
+                continue
+            decision = session.decide(step)
+            if isinstance(decision, Compute):
+                self._crowd.enter(decision.asset)
+                computes.append(decision)
+                if self._lanes.stays_here(decision.asset, decision.refused):
+                    break  # the loop will be busy with it
+                continue
+            concluded.append(decision)
+            match decision:
+                case Skip(step, reason, message):
+                    session.ended(step.place, Ending("skipped", reason=reason, message=message))
+                case Reuse(step, current, because):
+                    session.ended(step.place, Ending("reused", current.id, current.digest, message=because), current)
+                case Observe():
+                    break
+        return concluded, computes
+
+    def _commit(self, concluded: Sequence[Decision], computes: Sequence[Compute]) -> list[tuple[Claim, Compute]]:
+        """T2 of the open settlements, the conclusions, and T1 of what begins, together; each T2 alone when that fails."""
+        if not (self._open or concluded or computes):
+            return []
+        claims: list[tuple[Claim, Compute]] = []
+        refused: list[Compute] = []
+        try:
+            with self._services.database.transaction() as tx:
+                for settled in self._open:
+                    self._steps.settle(tx, settled)
+                for line in self._lines:
+                    add_line(tx, line)
+                if concluded or computes:
+                    ownership.require(tx, self._services, self._session.run_id)
+                observed = self._conclude(tx, concluded)
+                for compute in computes:
+                    claim = self._session.claim(tx, compute)
+                    if claim is not None:
+                        claims.append((claim, compute))
+                    else:
+                        refused.append(compute)
+        except RecordError:
+            raise
+        except Exception as error:  # the store may refuse in many ways; what is finished must be settled all the same
+            if not self._open:
+                raise
+            for settled in list(self._open):
+                self._settle_alone(settled, error)
+            return self._commit(concluded, computes)
+        self._settled()
+        for record in observed:
+            self._session.ended((record.asset, record.partition), Ending("success", record.id, record.digest), record)
+        for claim, _ in claims:
+            self._running[claim.attempt_row] = (claim, None)
+            self._steps.claimed(claim)
+        for compute in refused:
+            self._delay(compute)
+        return claims
+
+    def _conclude(self, tx: Transaction, concluded: Sequence[Decision]) -> list[OutputRecord]:
+        observed: list[OutputRecord] = []
+        for decision in concluded:
+            match decision:
+                case Skip(step, reason, message):
+                    self._steps.skip(tx, step, reason, message)
+                case Reuse(step, current, because):
+                    self._steps.reuse(tx, step, current, because)
+                case Observe(step, facts):
+                    observed.append(self._steps.observe(tx, step, facts))
+        return observed
+
+    def _start(self, claims: Sequence[tuple[Claim, Compute]]) -> None:
+        """Have the claimed bodies run; those that run here come last, because nothing else happens meanwhile."""
+        chosen = []
+        for claim, compute in claims:
+            work = self._session.work(claim, compute.refused)
+            lane = self._lanes.of(claim.asset, work.refused)
+            self._running[claim.attempt_row] = (claim, lane)
+            chosen.append((claim, work, lane))
+        if len(chosen) > 1:
+            chosen.sort(key=lambda one: self._lanes.stays_here(one[0].asset, one[1].refused))
+        for claim, work, lane in chosen:
+            lane.start(claim, work, self._lanes.done)
+
+    def _collect(self) -> None:
+        """Take in what has been reported."""
+        done = self._lanes.done
+        while not done.empty():
+            finished = done.get()
+            if finished is not None:
+                self._finish(finished)
+
+    def _finish(self, finished: Finished) -> None:
+        claim, report = finished
+        if self._running.pop(claim.attempt_row, None) is None:
+            return  # abandoned: it is settled already
+        settled = self._steps.conclude(claim, report)
+        self._open.append(settled)
+        self._lines += self._services.capture.take()
+        self._crowd.leave(claim.asset, self._session.schedule)
+        self._session.apply(settled, output_of(settled, self._session.run_id))
+        self._interrupted = self._interrupted or isinstance(report.outcome, Cancelled)
+
+    def _rest(self, stop: Stop | None) -> bool:
+        """Wait for something to do; return whether there can be any."""
+        services, session = self._services, self._session
+        full = len(self._running) >= self._jobs
+        wake = session.schedule.wake_at() if stop is None and not full else None
+        seconds = LONGEST_SLEEP if wake is None else max(0.0, (wake - services.database.now()) / NANOSECONDS)
+        if stop is not None and stop.deadline is not None:
+            seconds = min(seconds, max(0.0, (stop.deadline - services.clock.monotonic_ns()) / NANOSECONDS))
+        if self._running:
+            try:
+                finished = self._lanes.done.get(timeout=min(seconds, LONGEST_SLEEP))
+            except Empty:
+                return True
+            if finished is not None:
+                self._finish(finished)
+            return True
+        if wake is None:
+            return False
+        services.stopping.wait(session.run_id, min(seconds, LONGEST_SLEEP))
+        return True
+
+    def _obey(self, stop: Stop) -> None:
+        """Raise :class:`StopRequest` once nothing may go on; a run whose steps have all ended just ends."""
+        if not self._running and self._session.schedule.has_ended():
+            return
+        late = stop.deadline is not None and self._services.clock.monotonic_ns() >= stop.deadline
+        if stop.kind != "drain" or late or not self._running:
+            raise StopRequest(stop.kind)
+
+    def _delay(self, compute: Compute) -> None:
+        """Look again later at a step that cannot be claimed now; somebody else's claim may have been left by a dead process."""
+        services, session, now = self._services, self._session, self._services.database.now()
+        self._crowd.leave(compute.asset, session.schedule)
+        why = session.hindrance(compute)
+        if why is not None:
+            with services.database.transaction() as tx:
+                tx.emit(MaterializationDelayed, at=now, reason=why.reason, holder=why.holder, **self._steps.where(compute.step))
+        session.schedule.delay(compute.step.place, now + LOOK_AGAIN_NS)
+        if now - self._reaped_at >= REAP_EVERY_NS:
+            self._reaped_at = now
+            services.reap()
+
+    def _settle_alone(self, settled: Settlement, error: Exception, tries: int = RECORD_TRIES) -> None:
+        for attempt in range(tries):
+            try:
+                with self._services.database.transaction() as tx:
+                    self._steps.settle(tx, settled)
+                    for line in self._lines:
+                        add_line(tx, line)
+            except RecordError:
+                raise
+            except Exception as again:  # noqa: BLE001 - tried again, then raised as RecordError
+                error = again
+                if attempt < tries - 1:
+                    self._services.clock.sleep(0.1 * 2**attempt)
+            else:
+                self._steps.settled(settled)
+                self._open.remove(settled)
+                self._lines = []
+                return
+        hint = error.hint if isinstance(error, FlowStoneError) else None
+        raise RecordError(
+            f"{settled.claim.step.asset!r} finished, but its record could not be written in {tries} tries: {error}",
+            hint=hint or f"mend that, then: flowstone run --resume {self._session.run_id}",
+            run_id=self._session.run_id,
+        ) from error
+
+    def _settled(self) -> None:
+        for settled in self._open:
+            self._steps.settled(settled)
+        self._open, self._lines = [], []
+
+    def _abandon(self, error: BaseException) -> None:
+        """Settle what is still open, as far as the store allows; what it refuses is settled as lost by the next run."""
+        self._collect()
+        for claim, lane in list(self._running.values()):
+            if lane is not None:
+                lane.end(claim)
+            self._finish(Finished(claim, Report(Cancelled(describe(error, retryable=True)), 0)))
+        for settled in list(self._open):
+            try:
+                self._settle_alone(settled, RecordError(), tries=1 if isinstance(error, RecordError) else RECORD_TRIES)
+            except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
+                error.add_note(f"and the open step could not be settled: {refused}")
+                break

@@ -1,0 +1,221 @@
+"""SQLite: one file in WAL mode, or one connection in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from flowstone.foundation.errors import DatabaseError, FlowStoneError
+
+BUSY_SECONDS = 30.0
+
+
+class SqliteBackend:
+    """SQLite in WAL mode: one writer behind a process lock, readers beside it; in memory everything is one connection."""
+
+    upgrades_itself = True
+
+    def __init__(self, path: str, *, power: bool = False) -> None:
+        self.path = path
+        self._synchronous = "FULL" if power else "NORMAL"
+        self.in_memory = path in ("", ":memory:")
+        pool = StaticPool if self.in_memory else NullPool
+        self.engine: Engine = create_engine(f"sqlite:///{path}", poolclass=pool, connect_args={"check_same_thread": False})
+        event.listen(self.engine, "connect", self._configure)
+        self.lock = threading.RLock()
+        self._writer: Any = None
+        self.describe = "sqlite (in memory)" if self.in_memory else f"sqlite {path}"
+
+    def _configure(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        if not self.in_memory:
+            _use_wal(cursor)
+        cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    def exists(self) -> bool:
+        """Whether the database is there; asking creates nothing."""
+        return self.in_memory or Path(self.path).exists()
+
+    def prepare_to_create(self) -> None:
+        """Make the folder the database file goes to."""
+        if self.in_memory:
+            return
+        folder = Path(self.path).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(
+                f"cannot write to {folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
+            ) from error
+
+    def begin(self) -> Any:
+        """Take the writer and return its cursor inside ``BEGIN IMMEDIATE``; :meth:`end` gives it back."""
+        self.lock.acquire()
+        try:
+            if self._writer is None:
+                self._writer = self.engine.raw_connection()
+            cursor = self._writer.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self.lock.release()
+            raise
+        return cursor
+
+    @staticmethod
+    def commit(cursor: Any) -> None:
+        """Commit the transaction of *cursor*."""
+        cursor.execute("COMMIT")
+
+    def rollback(self, cursor: Any) -> None:
+        """Undo the transaction of *cursor*, if SQLite has not done so itself."""
+        if self._writer.driver_connection.in_transaction:
+            cursor.execute("ROLLBACK")
+
+    def end(self, cursor: Any) -> None:
+        """Let the writer go."""
+        try:
+            cursor.close()
+        finally:
+            self.lock.release()
+
+    @staticmethod
+    def compete(cursor: Any, sql: str, values: Any) -> int:
+        """Run a statement that may hit a unique key: SQLite undoes no more than the statement, and no row has changed."""
+        try:
+            cursor.execute(sql, values)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorname not in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"):
+                raise
+            return 0
+        return int(cursor.rowcount)
+
+    @staticmethod
+    def lock_name(_cursor: Any, _name: str) -> None:
+        """Lock nothing: whoever changes anything has locked the database."""
+
+    @staticmethod
+    def inserted(cursor: Any) -> int | None:
+        """The number of the row that *cursor* inserted, ``None`` when it inserted none."""
+        return int(cursor.lastrowid) if cursor.rowcount == 1 else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state."""
+        if self.in_memory:
+            with self.lock, self.engine.connect() as connection:
+                yield connection
+            return
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection]:
+        """A connection in the one transaction of a change of schema; an exception, or death, undoes all of it."""
+        with self.lock, self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # a table that is replaced is not emptied first
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                if broken is not None:
+                    raise DatabaseError(f"{self.describe}: a row of {broken[0]} refers to nothing", hint="restore a backup")
+                connection.exec_driver_sql("COMMIT")
+            finally:
+                driver = connection.connection.driver_connection
+                if driver is not None and driver.in_transaction:
+                    driver.execute("ROLLBACK")
+                connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+
+    def keep_copy(self, version: str) -> Path | None:
+        """Copy the database beside itself, as ``….0001.bak`` for *version* 0001, whole or not at all; return the copy's path."""
+        if self.in_memory:
+            return None
+        path = Path(f"{self.path}.{version}.bak")
+        unfinished = path.with_name(f"{path.name}.part")
+        unfinished.unlink(missing_ok=True)
+        source, copy = sqlite3.connect(self.path), sqlite3.connect(unfinished)
+        try:
+            source.backup(copy)
+        finally:
+            copy.close()
+            source.close()
+        return unfinished.replace(path)
+
+    @staticmethod
+    def additions() -> Sequence[str]:
+        """The statements that complete a new schema: none."""
+        return ()
+
+    @staticmethod
+    def clock_offset() -> int:
+        """Nanoseconds to add to the clock: none, SQLite runs in this process."""
+        return 0
+
+    def size(self) -> int:
+        """Bytes of the database's files."""
+        if self.in_memory:
+            return 0
+        path = Path(self.path)
+        files = (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    @staticmethod
+    def integrity(connection: Connection) -> str:
+        """What SQLite's own quick check says: ``ok``, or the first fault."""
+        return str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+
+    def explain(self, error: BaseException) -> FlowStoneError | None:
+        """The clear error for the driver's *error*, or ``None`` when it is not the driver's."""
+        if isinstance(error, DBAPIError) and error.orig is not None:
+            error = error.orig
+        if not isinstance(error, sqlite3.Error):
+            return None
+        text = str(error)
+        hint = next((advice for part, advice in _HINTS.items() if part in text), None)
+        failure = DatabaseError(f"{self.describe}: {text}", hint=hint)
+        failure.retryable = "locked" in text or "full" in text
+        return failure
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self.engine.dispose()
+
+
+_HINTS = {
+    "locked": f"another process has been writing for {BUSY_SECONDS:.0f} s; see `flowstone doctor`",
+    "readonly": "make the database file and its folder writable for this user",
+    "unable to open": "check that the folder exists and is writable, or set FLOWSTONE_HOME",
+    "disk is full": "free space on that disk and run again; what was committed is safe",
+    "malformed": "keep the file, restore a backup",
+    "not a database": "the file is something else; move it away or set FLOWSTONE_HOME",
+}
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Switch to WAL; SQLite refuses at once, without its busy timeout, while another process is switching a new database."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
