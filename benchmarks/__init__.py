@@ -1,4 +1,4 @@
-"""What FlowStone costs, as ratios to floors measured in the same run. ``python -m benchmarks [NAME ...]`` prints JSON lines.
+"""What FlowStone costs, as medians beside floors measured in the same run. ``python -m benchmarks [NAME ...]`` prints JSON lines.
 
-Machines are noisy: quote ratios and medians. Nothing here is a test; no number here fails a build.
+Nothing here is a test, and no number here fails a build; that the harness works is tested with tiny sizes.
 """

@@ -1,12 +1,45 @@
-"""``python -m benchmarks [NAME ...]``: run the named cases, or all."""
+"""``python -m benchmarks [NAME ...] [--write] [--tiny]``: run the named groups, or all; ``--write`` keeps them for the page."""
 
-import sys
+from __future__ import annotations
 
-from benchmarks.cases import CASES
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-wanted = sys.argv[1:] or list(CASES)
-unknown = [name for name in wanted if name not in CASES]
-if unknown:
-    sys.exit(f"unknown case {unknown[0]!r}; known: {', '.join(CASES)}")
-for name in wanted:
-    CASES[name]()
+from benchmarks import dispatch, graphs, page, postgres, processes, reading, steps
+from benchmarks.measure import FULL, TINY, Bench
+
+GROUPS: dict[str, Callable[[Bench], None]] = {
+    "dispatch": dispatch.measure,
+    "step": steps.measure,
+    "executors": steps.executors,
+    "graph": graphs.measure,
+    "process": processes.measure,
+    "reading": reading.measure,
+    "postgres": postgres.measure,
+}
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What FlowStone costs on this machine.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(GROUPS)}; default: all")
+    parser.add_argument("--write", action="store_true", help="keep the figures in docs/performance.json and write the page")
+    parser.add_argument("--tiny", action="store_true", help="sizes that only show that the harness works")
+    asked = parser.parse_args()
+    for name in asked.names:
+        if name not in GROUPS:
+            parser.error(f"unknown group {name!r}; known: {', '.join(GROUPS)}")
+    with TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as folder:  # on this disk: the temporary folder may be memory
+        for name in asked.names or GROUPS:
+            bench = Bench(TINY if asked.tiny else FULL, Path(folder))
+            GROUPS[name](bench)
+            if asked.write:
+                page.keep(name, bench.figures)
+    if asked.write:
+        page.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +20,9 @@ from flowstone.foundation.serialize import from_json, to_json
 PROJECT = "history"
 FIRST_DAY = date(2020, 1, 1)
 WIDTH = 20  # assets of one layer
-KEPT = 3  # versions whose bytes are still there: the default retention
 BETWEEN = 1800  # seconds from one run to the next
 _NUMBERED = ("materialization", "attempt", "event", "log")  # their rows get the next number
+_LOCATIONS = "SELECT output.asset, output.location FROM output"
 _TABLES = ("run", "materialization", "attempt", "output", "lineage", "event", "error", "log")
 
 
@@ -55,13 +54,17 @@ def build(home: Path, shape: Shape) -> None:
     _multiply(database, shape)
     database.execute("COMMIT")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    current = "SELECT location, size FROM output JOIN current_output ON output.id = current_output.output"
-    for location, size in database.execute(current):
-        path = f"{home}/outputs/{location}"
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(b"1" * size)
+    _store_bytes(database, home / "outputs")
     database.close()
+
+
+def _store_bytes(database: sqlite3.Connection, root: Path) -> None:
+    """Give each current output the bytes of the run that was copied."""
+    made = {name: (root / place).read_bytes() for name, place in database.execute(f"{_LOCATIONS} WHERE output.version = 1")}
+    for asset, location in database.execute(f"{_LOCATIONS} JOIN current_output ON output.id = current_output.output"):
+        os.makedirs(root / os.path.dirname(location), exist_ok=True)
+        with open(root / location, "wb") as file:
+            file.write(made[asset])
 
 
 def _layers(count: int) -> Pipeline:
@@ -101,34 +104,40 @@ def _multiply(database: sqlite3.Connection, shape: Shape) -> None:
     seconds = sorted({row[columns["event"].index("at")] // NANOSECONDS for row in template["event"]})
     (run,) = (dict(zip(columns["run"], row, strict=True)) for row in template["run"])
     errors = [row[0] for row in template["error"]]
-    steps, kept = len(template["materialization"]), shape.runs - KEPT * shape.partitions
+    steps, newest = len(template["materialization"]), shape.runs - shape.partitions
     for number in range(1, shape.runs):
         label = _digits(number)
-        day = (FIRST_DAY + timedelta(days=number % shape.partitions)).isoformat()
-        copied = text.replace(run["id"], f"run_{_digits(number * 40503 % 2**20)}{label}{label}").replace(FIRST_DAY.isoformat(), day)
-        copied = copied.replace(run["trace_id"], f"{number:032x}").replace("out_0000", f"out_{label}").replace("-1-0000", f"-1-{label}")
-        for second in reversed(seconds):
-            copied = copied.replace(str(second), str(second + number * BETWEEN))
-        for error in errors:
-            copied = copied.replace(error, f"err_{error[4:12]}{label}")
-        rows: dict[str, list[list[Any]]] = from_json(copied)
-        for table, at in columns.items():
-            if table == "attempt":
-                for row in rows[table]:
-                    row[at.index("materialization")] += number * steps
-            if table == "output":
-                gone = "collected" if number < kept else ""
-                for row in rows[table]:
-                    row[at.index("version")], row[at.index("gone")] = number // shape.partitions + 1, gone
-                    row[at.index("gone_at")] = row[at.index("created_at")] if gone else None
+        new = {run["id"]: f"run_{_digits(number * 40503 % 2**20)}{label}{label}", run["trace_id"]: f"{number:032x}"}
+        new[FIRST_DAY.isoformat()] = (FIRST_DAY + timedelta(days=number % shape.partitions)).isoformat()
+        new |= {f"{before}0000": f"{before}{label}" for before in ("out_", "-1-", "-2-")}
+        new |= {str(second): str(second + number * BETWEEN) for second in reversed(seconds)}
+        new |= {error: f"err_{error[4:12]}{label}" for error in errors}
+        rows = _copied(text, new)
+        for row in rows["attempt"]:
+            row[columns["attempt"].index("materialization")] += number * steps
+        _age(rows["output"], columns["output"], number // shape.partitions + 1, gone=number < newest)
+        for table, names in columns.items():
             skip = 1 if table in _NUMBERED else 0
-            marks = ", ".join("?" * (len(at) - skip))
-            database.executemany(
-                f"INSERT INTO {table} ({', '.join(at[skip:])}) VALUES ({marks})", [row[skip:] for row in rows[table]] if skip else rows[table]
-            )
-        if number >= shape.runs - shape.partitions:
+            marks = ", ".join("?" * (len(names) - skip))
+            insert = f"INSERT INTO {table} ({', '.join(names[skip:])}) VALUES ({marks})"
+            database.executemany(insert, [row[skip:] for row in rows[table]])
+        if number >= newest:
             pointers = [[PROJECT, *row[2:4], row[0]] for row in rows["output"]]
-            database.executemany("INSERT OR REPLACE INTO current_output (project, asset, partition, output) VALUES (?, ?, ?, ?)", pointers)
+            database.executemany("INSERT OR REPLACE INTO current_output VALUES (?, ?, ?, ?)", pointers)
+
+
+def _copied(text: str, new: dict[str, str]) -> dict[str, list[list[Any]]]:
+    for before, after in new.items():
+        text = text.replace(before, after)
+    copied: dict[str, list[list[Any]]] = from_json(text)
+    return copied
+
+
+def _age(outputs: list[list[Any]], names: list[str], version: int, *, gone: bool) -> None:
+    """Give outputs their version, and say of older ones that their bytes were collected."""
+    for row in outputs:
+        row[names.index("version")], row[names.index("gone")] = version, "collected" if gone else ""
+        row[names.index("gone_at")] = row[names.index("created_at")] if gone else None
 
 
 def _order(table: str) -> str:

@@ -8,32 +8,96 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
 
-REPETITIONS = 5
-
-
-def report(case: str, unit: str, taken: list[float], *, floor: list[float] | None = None, budget: str = "", **more: Any) -> None:
-    """Print one JSON line: the median of *taken*, its spread, and the median of the pairwise ratios to *floor*."""
-    line: dict[str, Any] = {
-        "case": case,
-        "unit": unit,
-        "median": _short(statistics.median(taken)),
-        "min": _short(min(taken)),
-        "max": _short(max(taken)),
-        "n": len(taken),
-    }
-    if floor is not None:
-        line["floor"] = _short(statistics.median(floor))
-        line["ratio"] = round(statistics.median(a / b for a, b in zip(taken, floor, strict=True)), 2)
-    print(json.dumps({**line, **({"budget": budget} if budget else {}), **more}), flush=True)
+from benchmarks.history import Shape
 
 
-def _short(value: float) -> float:
+class Sizes(NamedTuple):
+    """How much is measured."""
+
+    repetitions: int = 5
+    calls: int = 50_000
+    chain: int = 200
+    fan: int = 1_000
+    steps: int = 1_000
+    lines: int = 2_000
+    graphs: tuple[int, ...] = (1_000, 10_000, 100_000)
+    history: Shape = Shape(assets=200, partitions=50, rounds=100)
+
+
+FULL = Sizes()
+TINY = Sizes(1, calls=20, chain=4, fan=5, steps=6, lines=5, graphs=(300,), history=Shape(assets=42, partitions=2, rounds=2))
+
+
+class Budget(NamedTuple):
+    """What a figure may be at most: in its own unit, and as a ratio to its floor."""
+
+    most: float
+    ratio: float | None = None
+
+    def text(self, unit: str) -> str:
+        """The budget as people read it."""
+        return f"{self.most:g} {unit}" + (f", {self.ratio:g}x" if self.ratio else "")
+
+
+class Bench:
+    """Takes figures of one size and keeps them; everything it writes goes to *folder*."""
+
+    def __init__(self, sizes: Sizes, folder: Path, *, say: Callable[[str], None] = print) -> None:
+        self.sizes, self.folder, self._say = sizes, folder, say
+        self.figures: list[dict[str, Any]] = []
+        self._since = _busy_and_own()
+
+    def scratch(self) -> Path:
+        """A new folder; it stays until the whole run has ended, because deleting files makes creating the next ones slower."""
+        return Path(mkdtemp(dir=self.folder))
+
+    def alternating(self, *measures: Callable[[], float]) -> list[list[float]]:
+        """Take the figures in turn, as often as the sizes say, after one of each that does not count."""
+        for measure in measures:
+            measure()
+        rounds = [[measure() for measure in measures] for _ in range(self.sizes.repetitions)]
+        return [list(taken) for taken in zip(*rounds, strict=True)]
+
+    def report(  # noqa: PLR0913 - the fields of a line
+        self,
+        case: str,
+        unit: str,
+        taken: list[float],
+        *,
+        floor: list[float] | None = None,
+        floor_is: str = "",
+        budget: Budget | None = None,
+        **more: Any,
+    ) -> None:
+        """Print one JSON line: the median of *taken*, its spread, and the median of the pairwise ratios to *floor*."""
+        line: dict[str, Any] = {
+            "case": case, "unit": unit, "median": short(statistics.median(taken)),
+            "min": short(min(taken)), "max": short(max(taken)), "n": len(taken),
+        }  # fmt: skip
+        if floor is not None:
+            ratio = statistics.median(a / b for a, b in zip(taken, floor, strict=True))
+            line |= {"floor": short(statistics.median(floor)), "ratio": short(ratio), "floor_is": floor_is}
+        if budget is not None:
+            within = line["median"] <= budget.most and (budget.ratio is None or line["ratio"] <= budget.ratio)
+            line |= {"budget": budget.text(unit), "met": within}
+        line |= {**more, "others": self._others(), "spin_ms": short(spin_ms())}
+        self.figures.append(line)
+        self._say(json.dumps(line))
+
+    def _others(self) -> float:
+        """How many cores other processes kept busy since the last figure."""
+        before, self._since = self._since, _busy_and_own()
+        busy, own, wall = (now - then for now, then in zip(self._since, before, strict=True))
+        return round(max(0.0, busy - own) / max(wall, 0.001), 2)
+
+
+def short(value: float) -> float:
+    """The value to four digits: the noise allows no more."""
     return float(f"{value:.4g}")
 
 
@@ -46,25 +110,36 @@ def per_call(function: Callable[[], object], number: int) -> float:
     return (time.perf_counter_ns() - started) / number / 1000
 
 
-def alternating(
-    first: Callable[[], float], second: Callable[[], float], repetitions: int = REPETITIONS
-) -> tuple[list[float], list[float]]:
-    """Take both figures in turn, *repetitions* times, after one of each that does not count."""
-    first(), second()
-    pairs = [(first(), second()) for _ in range(repetitions)]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-
-
-def process_ms(code: str, *flags: str) -> float:
-    """Milliseconds of a whole Python process that runs *code*."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # or imports compile
-    started = time.perf_counter()
-    subprocess.run([sys.executable, *flags, "-c", code], check=True, stdout=subprocess.DEVNULL, env=environment)
+def spin_ms() -> float:
+    """Milliseconds of a fixed loop: how fast the core is right now."""
+    started, total = time.perf_counter(), 0
+    for i in range(200_000):
+        total += i
     return (time.perf_counter() - started) * 1000
 
 
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder on the disk the benchmark is run from: the system's temporary folder may be memory."""
-    with TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as folder:
-        yield Path(folder)
+def _busy_and_own() -> tuple[float, float, float]:
+    """Seconds all cores were busy, seconds this process and its ended children used, and the wall time."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system = (int(word) / ticks for word in file.readline().split()[1:4])
+    own = os.times()
+    used = own.user + own.system + own.children_user + own.children_system
+    return user + nice + system, used, time.perf_counter()
+
+
+def process(code: str, *arguments: str, **environment: str) -> str:
+    """Run *code* in a Python process of its own and return what it printed."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # or imports compile
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, env={**inherited, **environment})
+    if ended.returncode:
+        raise RuntimeError(f"{code[:200]!r} ended with {ended.returncode}: {ended.stderr[-2000:]}")
+    return ended.stdout
+
+
+def process_ms(code: str, *arguments: str) -> float:
+    """Milliseconds of a whole Python process that runs *code*."""
+    started = time.perf_counter()
+    process(code, *arguments)
+    return (time.perf_counter() - started) * 1000

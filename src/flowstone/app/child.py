@@ -20,7 +20,20 @@ from flowstone.app.tools import Tools
 from flowstone.events.event import Event
 from flowstone.execution.body import Body
 from flowstone.execution.decision import resolved_config
-from flowstone.execution.parcel import Answer, Captured, Closed, Goodbye, Hello, Packed, Printed, Ready, Refused, RunEnded, Shown, Task
+from flowstone.execution.parcel import (
+    Answer,
+    Captured,
+    Closed,
+    Goodbye,
+    Hello,
+    Packed,
+    Printed,
+    Ready,
+    Refused,
+    RunEnded,
+    Shown,
+    Task,
+)
 from flowstone.execution.resources import OpenResources
 from flowstone.foundation.errors import CodeMismatchError, FlowStoneError, SettingsError
 

@@ -58,15 +58,15 @@ class Conditions:
                     raise NotFoundError(f"there is no asset {name!r}", hint=did_you_mean(name, self.defined) or f"known: {known}")
         return list(dict.fromkeys(assets)) or list(self.defined)
 
-    def all(self, assets: Sequence[str]) -> list[Condition]:
-        """Every partition of *assets*, newest first; an asset without any has one entry."""
+    def all(self, assets: Sequence[str], limit: int | None = None) -> list[Condition]:
+        """The newest *limit* partitions (default: all) of each of *assets*, newest first; an asset without any has one entry."""
         rows: dict[Place, int] = {}
         wanted: list[Place] = []
         with self._database.reading() as connection:
             for name in assets:
                 known = {place.partition: place.newest for place in partitions.of_asset(connection, self._project, name)}
                 rows |= {(name, key): row for key, row in known.items()}
-                wanted += [(name, key) for key in reversed(in_order(known))] or [(name, "")]
+                wanted += [(name, key) for key in in_order(known)[::-1][:limit]] or [(name, "")]
             return self._told(connection, wanted, rows)
 
     def newest(self, assets: Sequence[str]) -> list[Condition]:
@@ -118,20 +118,37 @@ class Conditions:
     def _told(self, connection: Connection, places: Sequence[Place], rows: dict[Place, int]) -> list[Condition]:
         last = partitions.materializations(connection, [rows[place] for place in places if place in rows])
         current = outputs.current_at(connection, self._project, places)
+        lost = outputs.find(connection, [m.output for place, m in last.items() if m.output and place not in current])
         digests = {name: item["digest"] for name, item in self.defined.items()}
         because = reasons(connection, current.values(), digests)
-        return [self._condition(place, current.get(place), last.get(place), because) for place in places]
+        erased = {place for place, made in last.items() if made.output in lost and lost[made.output].gone}
+        return [
+            self._condition(place, current.get(place), last.get(place), because, erased=place in erased)
+            for place in places
+        ]
 
     def _condition(
-        self, place: Place, output: OutputRecord | None, last: MaterializationRecord | None, outdated: dict[str, tuple[str, ...]]
+        self,
+        place: Place,
+        output: OutputRecord | None,
+        last: MaterializationRecord | None,
+        outdated: dict[str, tuple[str, ...]],
+        *,
+        erased: bool,
     ) -> Condition:
         if output is None:
-            because: tuple[str, ...] = (f"the last run ended {last.status}: {last.message}",) if last and last.message else ()
+            because: tuple[str, ...] = (_last_words(last),) if last and last.message else ()
             if last is not None and last.status in GOOD:
-                because = ("it was invalidated",)
+                because = ("its bytes were erased" if erased else "it was invalidated",)
             return Condition(*place, "missing", because, None, last)
         observed = self.defined.get(place[0], {}).get("kind") == "observed"
         if not observed and not self._io.get(output.manager).exists(as_output(output)):
             return Condition(*place, "gone", ("its stored bytes are gone",), output, last)
         because = outdated[output.id]
         return Condition(*place, "outdated" if because else "up to date", because, output, last)
+
+
+def _last_words(last: MaterializationRecord) -> str:
+    if last.status == "cancelled":
+        return f"the last run was {last.message}"
+    return f"the last run ended {last.status}: {last.message}"

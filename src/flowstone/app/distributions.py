@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PathDistribution
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from flowstone.foundation.serialize import from_json
 
@@ -18,7 +19,7 @@ _SEPARATORS = re.compile(r"[-_.]+")
 _SUFFIXES = (".dist-info", ".egg-info")
 
 
-class Installed(NamedTuple):
+class Installed(msgspec.Struct, frozen=True):
     """The SHA-256 of the sorted ``name==version`` lines, how many there are, and which are editable (their code may change)."""
 
     digest: str
@@ -52,8 +53,16 @@ def _in(folder: str) -> Iterator[tuple[str, str, bool]]:
         version = rest.partition("-py")[0]
         path = Path(folder, entry)
         if not version:
-            version = str(PathDistribution(path).metadata.get("Version", "unknown"))
+            version = _version_in(path)
         yield _SEPARATORS.sub("-", name).lower(), version, _is_editable(path)
+
+
+def _version_in(metadata: Path) -> str:
+    """The version its file tells, for a folder whose name has none."""
+    try:
+        return str(PathDistribution(metadata).version)
+    except Exception:  # noqa: BLE001 - whatever is wrong with somebody's metadata, the run goes on
+        return "unknown"
 
 
 def _is_editable(metadata: Path) -> bool:

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from flowstone.app import growth
+from flowstone.app.findings import Finding
 from flowstone.app.wiring import Deployment
 from flowstone.execution import lost
 from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
+from flowstone.foundation.sizes import bytes_of
 from flowstone.stores import crosschecks, materializations, outputs, processes, runs
 from flowstone.stores.database import Connection
+from flowstone.stores.dialects import Backend
 from flowstone.stores.records import OutputRecord
 from flowstone.stores.tables import SCHEMA_VERSION
 
 LISTED = 5
+RUNS, OUTPUTS, BYTES = 100, 20_000, 256 * 2**20
+"""What is examined unless all is: the newest runs, so many current outputs, the inside of a database of this size."""
+ALL = 2**31 - 1
 
 
-class Finding(NamedTuple):
-    """One line of the examination: ``ok``, ``warn``, ``fail`` or ``not checked``; *fix* is a command or an action."""
-
-    level: str
-    subject: str
-    text: str
-    fix: str = ""
-
-
-def examine(deployment: Deployment) -> list[Finding]:
-    """Return the findings in a fixed order; reads only."""
+def examine(deployment: Deployment, *, thorough: bool = False) -> list[Finding]:
+    """Return the findings in a fixed order; reads only. *thorough*: all runs and outputs, and the inside of any database."""
     project = deployment.settings.project
     database = deployment.reading()
     findings = [Finding("ok", "database", f"{database.backend.describe}, schema {SCHEMA_VERSION}, current")]
     with database.reading() as connection:
-        findings.append(_integrity(database.backend.integrity(connection)))
+        findings.append(_integrity(database.backend, connection, thorough=thorough))
         findings += _endings(deployment, connection)
-        findings += [_agree(*row) for row in crosschecks.disagreements(connection)]
-        findings += _waiting(connection, project)
-        current = list(outputs.current_of(connection, project).values())
+        counts = runs.counts(connection, project)
+        chosen = ALL if thorough else RUNS
+        some = f" in the newest {RUNS} of {sum(counts.values()):,} runs" if sum(counts.values()) > chosen else ""
+        findings += [_agree(*row, some) for row in crosschecks.disagreements(connection, project, chosen)]
+        findings += _waiting(connection, project, counts)
+        current = list(outputs.current_of(connection, project, limit=ALL if thorough else OUTPUTS).values())
     findings.append(_bytes(deployment, current))
+    findings += growth.findings(deployment)
     findings.append(Finding("not checked", "digests", "stored bytes are re-hashed when they are loaded, not here"))
     return findings
 
 
-def _integrity(answer: str) -> Finding:
+def _integrity(backend: Backend, connection: Connection, *, thorough: bool) -> Finding:
+    if not thorough and backend.size() > BYTES:
+        text = f"the database has {bytes_of(backend.size())}: flowstone doctor --all reads it"
+        return Finding("not checked", "integrity", text)
+    answer = backend.integrity(connection)
     if answer == "ok":
         return Finding("ok", "integrity", "the database's own check found nothing")
     return Finding("fail", "integrity", answer, "keep the file, restore a backup")
@@ -65,26 +69,25 @@ def _endings(deployment: Deployment, connection: Connection) -> list[Finding]:
     return [Finding("ok", "every start has its ending", f"{total:,} attempts, {len(running)} running, 0 open in dead processes")]
 
 
-def _agree(subject: str, count: int, example: str) -> Finding:
+def _agree(subject: str, count: int, example: str, some: str) -> Finding:
     if count:
         return Finding(
             "fail",
             subject,
-            f"{count:,}, for example {example}",
+            f"{count:,}{some}, for example {example}",
             "the record was changed outside FlowStone, or this is a bug: report it",
         )
-    return Finding("ok", subject, "all agree")
+    return Finding("ok", subject, f"all agree{some}")
 
 
-def _waiting(connection: Connection, project: str) -> list[Finding]:
+def _waiting(connection: Connection, project: str, counts: dict[str, int]) -> list[Finding]:
     waiting = runs.recent(connection, project, limit=LISTED, status="waiting")
     if not waiting:
         return [
             Finding(
                 "ok",
                 "runs",
-                ", ".join(f"{count:,} {status}" for status, count in sorted(runs.counts(connection, project).items()))
-                or "none yet",
+                ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items())) or "none yet",
             )
         ]
     return [

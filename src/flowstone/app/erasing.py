@@ -111,10 +111,11 @@ class Erasing:
                     f"output {named.id} is one of {named.asset}, not of {asset}", hint="name its asset, or another output"
                 )
             return named.partition, named.id
+        keys = [key for key in self._found.partitions(asset) if key]
+        if partition is None and keys:
+            example = f"for example --partition {display_key(decode_key(keys[0]))}"
+            raise UsageError(f"asset {asset!r} has partitions: say which one to erase", hint=example)
         current = self._found.output(asset, partition)
-        if current.partition and partition is None:
-            shown = display_key(decode_key(current.partition))
-            raise UsageError(f"asset {asset!r} has partitions: say which one to erase", hint=f"for example --partition {shown}")
         return current.partition, current.id
 
 

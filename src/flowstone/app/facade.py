@@ -169,7 +169,10 @@ class FlowStone(Keeping):
 
     def invalidate(self, asset: str, *, partition: Any = None) -> bool:
         """Withdraw the current output: the pointer goes, the bytes stay, dependants become outdated. False when there is none."""
-        services = self._deployment.existing()
+        if self._deployment.is_new():
+            self._found.partition(asset, partition)  # an unknown one is refused
+            return False
+        services = self._deployment.services()
         encoded = self._found.partition(asset, partition)
         with services.database.reading() as connection:
             current = outputs.current(connection, self.settings.project, asset, encoded)
@@ -237,7 +240,12 @@ class FlowStone(Keeping):
         return self
 
     def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as again:
+            if error is None:  # else what went wrong first is what to tell
+                raise
+            error.add_note(f"and closing failed: {again}")
 
     def _plan(self, targets: str | Iterable[str] | None, partition: Any, *, deps: bool) -> Plan:
         database = self._deployment.planning()

@@ -13,6 +13,7 @@ from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
+from flowstone.foundation.texts import cut
 from flowstone.stores import materializations, outputs, partitions, pipelines, runs
 from flowstone.stores.records import OutputRecord
 
@@ -44,9 +45,9 @@ class Found:
             if text in (encoded, display_key(decode_key(encoded))):
                 return encoded
         if not any([*stored, *tried]):
-            raise PartitionError(f"asset {asset!r} has no partitions, but partition {text!r} was given", hint="leave it out")
-        shown = ", ".join(display_key(decode_key(encoded)) for encoded in in_order(stored)[-20:])
-        raise PartitionError(f"{asset} has no value for partition {text!r}", hint=f"it has: {shown or 'none'}")
+            raise PartitionError(f"asset {asset!r} has no partitions, but partition {cut(text)!r} was given", hint="leave it out")
+        shown = ", ".join(cut(display_key(decode_key(encoded))) for encoded in in_order(stored)[-20:])
+        raise PartitionError(f"{asset} has no value for partition {cut(text)!r}", hint=f"it has: {shown or 'none'}")
 
     def _latest(self, asset: str) -> str:
         """The newest partition with a current output, else the newest that was tried."""
@@ -102,6 +103,7 @@ class Found:
             raise MissingOutputError(
                 f"{asset} is observed only: its bytes are not kept here", hint=f"its version is {record.location}"
             )
+        refuse_gone(record)
         return record
 
     def value(self, asset: str, partition: Any = None, *, run_id: str | None = None, annotation: Any = None) -> Any:
@@ -109,6 +111,7 @@ class Found:
         record = self.output(asset, partition, run_id=run_id)
         if record.manager == OBSERVED:
             return record.location  # its version is its value, as for the assets that need it
+        refuse_gone(record)
         declared = self._pipeline[asset] if self._pipeline is not None and asset in self._pipeline else None
         return self._deployment.io.get(record.manager).load(
             as_output(record), annotation, produced=declared.return_annotation() if declared else None,
@@ -121,7 +124,9 @@ class Found:
             rows = [row for row in materializations.of_run(connection, run.id) if row.asset == asset and row.output]
             if partition not in (None, "latest"):
                 text = partition if isinstance(partition, str) else encode_key(partition)
-                rows = [row for row in rows if text in (row.partition, display_key(decode_key(row.partition)))]
+                here = {row.partition: display_key(decode_key(row.partition)) for row in rows}
+                meant = [e for e in written(text) if e in here] or [e for e, shown in here.items() if shown == text]
+                rows = [row for row in rows if row.partition in meant[:1]]
             made = outputs.find(connection, [row.output for row in rows])
         if len(rows) != 1:
             raise MissingOutputError(
@@ -129,6 +134,20 @@ class Found:
                 hint="name one --partition" if rows else f"flowstone show {run.id}",
             )
         return made[rows[0].output]
+
+
+def refuse_gone(record: OutputRecord) -> None:
+    """Raise :class:`MissingOutputError` when the bytes of the output were collected or erased."""
+    if record.gone:
+        name = f"{record.asset} {display_key(decode_key(record.partition))}" if record.partition else record.asset
+        when = as_datetime(record.gone_at or 0).strftime("%Y-%m-%d %H:%M UTC")
+        erased = "flowstone events --name flowstone.output.erased tells who and why"
+        why = erased if record.gone == "erased" else "retention.outputs says how many versions are kept"
+        raise MissingOutputError(
+            f"the bytes of {name} version {record.version} ({record.id}) were {record.gone} on {when}; "
+            f"its record and its digest, {record.digest[:8]}.., stay",
+            hint=f"flowstone show {record.id} shows them; {why}",
+        )
 
 
 def _parsed(declared: Any, partition: Any) -> Any:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from flowstone.app.distributions import installed
 from flowstone.app.repository import Commit, commit_of
 from flowstone.assets.pipeline import Pipeline
@@ -44,12 +46,11 @@ def provenance(pipeline: Pipeline | None = None) -> dict[str, Any]:
 
     What cannot be known is ``None`` and has its reason beside it; nothing here raises or waits long.
     """
-    packages = installed()
     return {
         "flowstone": VERSION, "python": platform.python_version(), "executable": sys.executable, "platform": platform.platform(),
         "host": host(), "pid": os.getpid(), "command": Path(sys.argv[0]).name if sys.argv else "",
         "git": (commit_of(_file_of(pipeline), pipeline.digest()) if pipeline else NOT_ASKED)._asdict(),
-        "distributions": packages._asdict(),
+        "distributions": msgspec.structs.asdict(installed()),
     }  # fmt: skip
 
 

@@ -29,10 +29,10 @@ def newest(least: str, greatest: str, every: Callable[[], list[str]]) -> str:
 
 def written(text: str) -> list[str]:
     """The encoded partitions that *text* may mean, as people or as programs write it; tuples only as programs do."""
-    found = []
-    for encoded in [*(prefix + text for prefix in _PREFIXES), encode_key(text) if text else ""]:
+    found = [encode_key(text)]  # the very text, whatever it looks like
+    for encoded in (prefix + text for prefix in _PREFIXES):
         try:
-            if encoded and text in (encoded, display_key(decode_key(encoded))):
+            if text in (encoded, display_key(decode_key(encoded))):
                 found.append(encoded)
         except PartitionError:
             continue

@@ -11,6 +11,7 @@ from flowstone.app.conditions import Conditions
 from flowstone.assets.definition import definition_notes
 from flowstone.assets.keys import display_key
 from flowstone.assets.pipeline import Pipeline
+from flowstone.execution import cancel
 from flowstone.execution import plan as plans
 from flowstone.foundation.errors import SettingsError, did_you_mean
 from flowstone.foundation.serialize import to_json
@@ -34,6 +35,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     edges: list[EdgeRecord]
     errors: list[ErrorRecord]
     events: int
+    cancel: str = ""
+    """Who asked for its end and why, in one line."""
 
 
 def run_view(connection: Connection, project: str, id: str) -> RunView:
@@ -51,6 +54,7 @@ def run_view(connection: Connection, project: str, id: str) -> RunView:
         edges=edges.edges_into(connection, [output.id for output in used.values() if output.run_id == run.id]),
         errors=errors.read(connection, project, run_id=run.id, limit=1000),
         events=events.count(connection, run.id),
+        cancel=cancel.message(connection, project, run.id) if run.cancel_requested_at or run.status == "cancelled" else "",
     )
 
 

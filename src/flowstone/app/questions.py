@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from flowstone.app import listings
 from flowstone.app.conditions import Condition, Conditions
-from flowstone.app.doctor import Finding, examine
+from flowstone.app.doctor import examine
 from flowstone.app.explain import Explanation, explain
+from flowstone.app.findings import Finding
 from flowstone.app.found import Found
 from flowstone.app.wiring import Deployment
 from flowstone.assets.drawing import render_dot, render_mermaid, render_text
@@ -58,17 +59,18 @@ class Questions:
 
     # -- questions ------------------------------------------------------------------------------------------------------
 
-    def status(self, *assets: str, partition: Any = None, newest: bool = False) -> list[Condition]:
+    def status(self, *assets: str, partition: Any = None, newest: bool = False, limit: int | None = None) -> list[Condition]:
         """The condition of *assets* (default: of every one): up to date, outdated and why, or without a value.
 
-        Every partition has its own, newest first. With *partition* (a key or its text) it is the only one; with *newest* each
-        asset's newest is, and says how many others have a value. Raises an error for names and keys nobody knows.
+        Every partition has its own, newest first, at most *limit* of each asset. With *partition* (a key or its text) it is the
+        only one; with *newest* each asset's newest is, and says how many others have a value. Raises an error for names and keys
+        nobody knows.
         """
         conditions = Conditions(self._deployment, self.pipeline)
         names = conditions.named(assets)
         if partition is not None:
             return conditions.of_partition(names, partition if isinstance(partition, str) else encode_key(partition))
-        return conditions.newest(names) if newest else conditions.all(names)
+        return conditions.newest(names) if newest else conditions.all(names, limit)
 
     def condition(self, asset: str, *, partition: Any = None) -> Condition:
         """The condition of one partition of *asset*, a key or its text, or ``"latest"``."""
@@ -171,9 +173,9 @@ class Questions:
         with self._deployment.reading().reading() as connection:
             return logs.read(connection, runs.find(connection, self.settings.project, run_id).id, asset=asset)
 
-    def doctor(self) -> list[Finding]:
+    def doctor(self, *, thorough: bool = False) -> list[Finding]:
         """Check that records and evidence agree and that nothing is left behind; changes nothing."""
-        return examine(self._deployment)
+        return examine(self._deployment, thorough=thorough)
 
     def _needed(self) -> Pipeline:
         if self.pipeline is None:

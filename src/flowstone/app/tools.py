@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.foundation import secrets
 from flowstone.foundation.clock import Clock, SystemClock
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.settings import Settings
-from flowstone.io_managers import FilesIOManager, IOManagers, MemoryIOManager
+from flowstone.io_managers import ExternalIOManager, FilesIOManager, IOManager, IOManagers, MemoryIOManager
 from flowstone.observability.capture import Capture
 
 
@@ -25,8 +26,12 @@ class Tools:
         self.dispatcher = Dispatcher(self.clock, self.redactor)
         durability = settings.outputs.durability
         self.files = FilesIOManager(settings.outputs.path, durability=durability, owner=owner)  # type: ignore[arg-type]
-        self.io = IOManagers({"files": self.files, "memory": MemoryIOManager()}, default=settings.outputs.manager)
-        self.capture = Capture(self.clock, self.redactor, limit=settings.logs.max_lines, echo=echo)
+        external = ExternalIOManager(settings.home.parent if settings.home is not None else Path())
+        managers: dict[str, IOManager] = {"files": self.files, "memory": MemoryIOManager(), "external": external}
+        self.io = IOManagers(managers, default=settings.outputs.manager)
+        self.capture = Capture(
+            self.clock, self.redactor, limit=settings.logs.max_lines, run_limit=settings.logs.max_run_lines, echo=echo
+        )
 
     def close(self) -> None:
         """Let the handlers go."""

@@ -22,6 +22,7 @@ from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 from flowstone.foundation.errors import PartitionError
+from flowstone.foundation.texts import cut
 
 PartitionKey: TypeAlias = str | int | bool | date | datetime | tuple["PartitionKey", ...] | None
 
@@ -85,7 +86,7 @@ def parse_day(text: str) -> date:
             return day
     except ValueError:
         pass
-    raise PartitionError(f"{text!r} is no day", hint=DAY_EXAMPLE)
+    raise PartitionError(f"{cut(text)!r} is no day", hint=DAY_EXAMPLE)
 
 
 def escape(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from flowstone.assets.keys import DAY_EXAMPLE, PartitionKey, decode_key, display_key, encode_key, parse_day
 from flowstone.foundation.errors import PartitionError, ValidationError
+from flowstone.foundation.texts import cut
 
 Past: TypeAlias = Literal["allow", "refuse"]
 
@@ -92,7 +93,7 @@ class Static(Partitions):
             return self._by_name[text]
         if text in self._by_text:
             return self._by_text[text]
-        raise PartitionError(f"{text!r} is none of the declared keys", hint=f"choose one of: {self._shown()}")
+        raise PartitionError(f"{cut(text)!r} is none of the declared keys", hint=f"choose one of: {self._shown()}")
 
     def validate(self, key: PartitionKey, now: datetime) -> None:  # noqa: ARG002 - declared keys have no time
         if encode_key(key) not in self._by_text:
@@ -138,7 +139,7 @@ class Keys(Partitions):
         try:
             return _PARSERS[self._type](text)
         except ValueError as error:
-            raise PartitionError(f"{text!r} is no {self._type.__name__}", hint=_EXAMPLES[self._type]) from error
+            raise PartitionError(f"{cut(text)!r} is no {self._type.__name__}", hint=_EXAMPLES[self._type]) from error
 
     def validate(self, key: PartitionKey, now: datetime) -> None:  # noqa: ARG002 - these keys have no time
         self.require_type(key)
@@ -165,7 +166,7 @@ def _parse_bool(text: str) -> bool:
 def _parse_tuple(text: str) -> PartitionKey:
     key = decode_key(text)
     if not isinstance(key, tuple):
-        raise PartitionError(f"{text!r} is no tuple", hint=_EXAMPLES[tuple])
+        raise PartitionError(f"{cut(text)!r} is no tuple", hint=_EXAMPLES[tuple])
     return key
 
 

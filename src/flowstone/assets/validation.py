@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
 from flowstone.assets.asset import AnyAsset, Asset
@@ -21,6 +22,8 @@ STREAMED = frozenset(
      ("builtins", "bytes")}
 )  # fmt: skip
 """What a generator may yield, by library and class: the pieces that are stored as they come."""
+
+_NO_CLASSES: tuple[Any, ...] = (object, Any, typing.Annotated, typing.Union, UnionType)
 
 
 def find_problems(items: Sequence[object], resources: Sequence[object] = ()) -> list[str]:
@@ -120,16 +123,21 @@ def _stream_problems(asset: AnyAsset) -> Iterator[str]:
         said = asset.return_annotation()
     except ValidationError:
         return  # the attempt says so; a name that is only there at run time is no fault of the pipeline
-    cls = typing.get_origin(said) or said
-    if not isinstance(cls, type) or cls is object:
+    cls = _plain_class(said)
+    if cls is None:
         return
     if not issubclass(Generator, cls):
         yield f"yields, but says it returns {cls.__name__}; annotate Iterator[...] of what it yields, or return one value"
         return
-    piece = (typing.get_args(said) or (object,))[0]
-    kind = typing.get_origin(piece) or piece
-    if isinstance(kind, type) and kind is not object and (kind.__module__.partition(".")[0], kind.__name__) not in STREAMED:
-        yield f"yields {kind.__name__}, which cannot be stored piece by piece; yield frames, record batches, str or bytes"
+    piece = _plain_class((typing.get_args(said) or (None,))[0])
+    if piece is not None and (piece.__module__.partition(".")[0], piece.__name__) not in STREAMED:
+        yield f"yields {piece.__name__}, which cannot be stored piece by piece; yield frames, record batches, str or bytes"
+
+
+def _plain_class(annotation: Any) -> type | None:
+    """The class an annotation names; ``None`` for what may be several or anything."""
+    cls = typing.get_origin(annotation) or annotation
+    return cls if isinstance(cls, type) and cls not in _NO_CLASSES else None
 
 
 def _resource_problems(resource: Resource, known: Mapping[str, AnyAsset], declared: Mapping[str, Resource]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``flowstone db``: the database and its schema."""
+"""``flowstone db``: the database, its schema, what goes and what is backed up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import click
 
 from flowstone import FlowStone
+from flowstone.cli.backups import backup, restore, verify
 from flowstone.cli.grammar import given, json_option
 from flowstone.cli.lines import say, say_fields, say_json
+from flowstone.cli.prune import prune
 from flowstone.cli.session import find, open_for_reading, reading
 from flowstone.cli.words import bytes_of
 from flowstone.foundation.errors import NotFoundError
@@ -21,7 +23,11 @@ from flowstone.stores.tables import SCHEMA_VERSION
 
 @click.group()
 def db() -> None:
-    """Look at the database, or upgrade its schema."""
+    """Look at the database; prune, back up, restore and upgrade it."""
+
+
+for command in (prune, backup, restore, verify):
+    db.add_command(command)
 
 
 @db.command()

@@ -10,12 +10,13 @@ from flowstone.cli.session import open_for_reading
 
 
 @click.command()
+@click.option("--all", "thorough", is_flag=True, help="Every run and output, and the inside of a large database, not the newest.")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, thorough: bool, as_json: bool) -> None:
     """Check that records and evidence agree and that nothing is left behind; changes nothing. Exit code 1 when a check fails."""
     flow = open_for_reading(ctx)
-    findings = flow.doctor()
+    findings = flow.doctor(thorough=thorough)
     if as_json:
         for finding in findings:
             say_json(finding._asdict())

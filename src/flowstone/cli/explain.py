@@ -17,10 +17,11 @@ from flowstone.cli.lines import option_of, place, plain_of, quoted, say, say_fie
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.show import asked_for
 from flowstone.cli.words import counted, origin, seconds
-from flowstone.events.catalogue import AssetInvalidated
+from flowstone.events.catalogue import AssetInvalidated, OutputErased
 from flowstone.execution.decision import short
 from flowstone.execution.settlement import OBSERVED
 from flowstone.stores import events, processes
+from flowstone.stores.database import Connection
 from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
 
 Field = tuple[str, str]
@@ -83,12 +84,18 @@ def _evidence(flow: FlowStone, found: Explanation, *, asked: str | None) -> Evid
     withdrawn = None
     if output is None and found.versions:
         with reading(flow) as connection:
-            project, name = flow.settings.project, AssetInvalidated.name
-            withdrawn = events.newest_outside_runs(connection, project, name, found.asset, found.partition)
+            withdrawn = _withdrawal(connection, flow.settings.project, found)
     failed: list[ErrorRecord] = []
     if output is None and last is not None and last.reason == "upstream_failed":
         failed = _root(flow.errors(run_id=last.run_id, limit=1000), last.message)
     return Evidence(mine, process, newer, withdrawn, failed, good)
+
+
+def _withdrawal(connection: Connection, project: str, found: Explanation) -> EventRecord | None:
+    """The last time the asset's value was taken away on purpose."""
+    kinds = (AssetInvalidated.name, OutputErased.name)
+    told = [events.newest_outside_runs(connection, project, name, found.asset, found.partition) for name in kinds]
+    return max((event for event in told if event is not None), key=lambda event: event.id, default=None)
 
 
 def _root(errors: list[ErrorRecord], message: str) -> list[ErrorRecord]:
@@ -116,7 +123,9 @@ def _why_missing(found: Explanation, evidence: Evidence) -> str:
     last, text = found.condition.last, ""
     if evidence.withdrawn is not None and (last is None or last.status in ("success", "reused")):
         gone = evidence.withdrawn.payload
-        return f"{gone['output']} was invalidated by {who(gone['actor'], gone['identity'])}, {when(evidence.withdrawn.at)}"
+        erased = evidence.withdrawn.name == OutputErased.name
+        done, why = ("erased", f": {gone['reason']}") if erased else ("invalidated", "")
+        return f"{gone['output']} was {done} by {who(gone['actor'], gone['identity'])}, {when(evidence.withdrawn.at)}{why}"
     if last is None:
         return "it was never computed"
     if last.status == "failed":
@@ -125,6 +134,8 @@ def _why_missing(found: Explanation, evidence: Evidence) -> str:
         first = evidence.failed[0]
         where = place(first.asset, first.partition)
         text = f"{last.run_id} failed in upstream {where}: {headline(first)}, {cure(first)} ({first.id})"
+    elif last.status == "cancelled":
+        text = f"{last.run_id} was {last.message}"
     elif last.status == "skipped":
         text = f"{last.run_id} skipped it: {last.message}"
     else:

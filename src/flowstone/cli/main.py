@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -24,15 +25,13 @@ from flowstone.observability.logs import one_line
 FAILED, MISUSED, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
 DEBUG = "FLOWSTONE_DEBUG"
 
-_WORK, _VALUES, _RECORDS, _PLACE = "Work", "Assets and their values", "What happened", "This installation"
+_WORK, _VALUES, _RECORDS = "Work", "Assets and their values", "What happened"
+_KEEPING, _PLACE = "What is kept", "This installation"
 
 VERBS = {
     "run": Verb("flowstone.cli.run:run", "Materialize assets and what they need.", _WORK),
     "cancel": Verb("flowstone.cli.cancel:cancel", "End a run for good.", _WORK),
     "invalidate": Verb("flowstone.cli.invalidate:invalidate", "Withdraw an asset's current value.", _WORK),
-    "outputs": Verb("flowstone.cli.outputs:outputs", "List outputs, or erase their bytes.", _KEEPING),
-    "hold": Verb("flowstone.cli.hold:hold", "Hold what must not be collected, erased or pruned.", _KEEPING),
-    "db": Verb("flowstone.cli.db:db", "Look at the database; prune, back up, restore, upgrade it.", _KEEPING),
     "init": Verb("flowstone.cli.init:init", "Start an empty project.", _WORK),
     "demo": Verb("flowstone.cli.demo:demo", "Write and run a project that reviews a Python environment.", _WORK),
     "status": Verb("flowstone.cli.status:status", "Say which assets are up to date, outdated or missing.", _VALUES),
@@ -46,6 +45,9 @@ VERBS = {
     "errors": Verb("flowstone.cli.errors:errors", "List errors, newest first.", _RECORDS),
     "logs": Verb("flowstone.cli.logs:logs", "Print what a run's assets logged and printed.", _RECORDS),
     "events": Verb("flowstone.cli.events:events", "Read the event log.", _RECORDS),
+    "outputs": Verb("flowstone.cli.outputs:outputs", "List outputs, or erase their bytes.", _KEEPING),
+    "hold": Verb("flowstone.cli.hold:hold", "Hold what must not be collected, erased or pruned.", _KEEPING),
+    "db": Verb("flowstone.cli.db:db", "Look at the database; prune, back up, restore, upgrade it.", _KEEPING),
     "doctor": Verb("flowstone.cli.doctor:doctor", "Check that records and evidence agree.", _PLACE),
     "config": Verb("flowstone.cli.config:config", "Show the settings and where they come from.", _PLACE),
 }
@@ -90,16 +92,27 @@ def execute(arguments: Sequence[str]) -> int:
         _say_interrupted(error)
         return TERMINATED if isinstance(error, Terminated) or _was_terminated() else INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to hear of it
+        if _has_lost_output(error):
+            _stop_writing()
+            return UNREAD
         return _say_error(error)
     return code
 
 
+def _has_lost_output(error: Exception) -> bool:
+    """Whether what went wrong is that an asset has closed standard output."""
+    return (isinstance(error, OSError) and error.errno == errno.EBADF) or (isinstance(error, ValueError) and sys.stdout.closed)
+
+
 def _invoke(arguments: list[str]) -> int:
+    streams = sys.stdout, sys.stderr
     try:
         with flowstone.make_context("flowstone", arguments) as ctx:
             flowstone.invoke(ctx)
     except click.exceptions.Exit as asked:
         return asked.exit_code
+    finally:
+        sys.stdout, sys.stderr = streams  # an asset may have put others in their place
     return 0
 
 

@@ -70,6 +70,8 @@ def _say_run(view: RunView) -> None:
         ("code", origin(made_by)),
         ("definition", short(run.definition)),
         ("waits", str(run.outcome["reason"]) if "reason" in run.outcome else ""),
+        ("asked to end", view.cancel if run.status != "cancelled" else ""),
+        ("ended", view.cancel if run.status == "cancelled" else ""),
     ])  # fmt: skip
     say()
     rows = {(row.asset, row.partition): row for row in view.materializations}
@@ -78,7 +80,10 @@ def _say_run(view: RunView) -> None:
         attempts.setdefault(attempt.materialization, []).append(attempt)
     made = {output.id: output for output in view.outputs}
     failed = {(error.asset, error.partition): error for error in reversed(view.errors)}
-    say_rows(_step(step, rows.get(step), attempts, made, failed) for step in view.steps)
+    unbegun = "not begun" if run.ended_at else "pending"
+    say_rows(
+        _step(step, rows[step], attempts, made, failed) if step in rows else (place(*step), unbegun, "") for step in view.steps
+    )
     say()
     figures = {
         "materialization": len(view.materializations), "attempt": len(view.attempts), "event": view.events,
@@ -90,13 +95,11 @@ def _say_run(view: RunView) -> None:
 
 def _step(
     step: tuple[str, str],
-    row: MaterializationRecord | None,
+    row: MaterializationRecord,
     attempts: dict[int, list[AttemptRecord]],
     made: dict[str, OutputRecord],
     failed: dict[tuple[str, str], ErrorRecord],
 ) -> tuple[str, ...]:
-    if row is None:
-        return place(*step), "pending", ""
     tries = attempts.get(row.id, [])
     text = row.message or (_about(made[row.output]) if row.output in made else "")
     more = [text]
@@ -126,7 +129,7 @@ def _plain_run(view: RunView) -> dict[str, Any]:
     steps = [{"asset": asset, "partition": shown(key) or None, "partition_key": key} for asset, key in view.steps]
     listed = ("materializations", "attempts", "outputs", "edges", "errors")
     lists = {name: [plain_of(record) for record in getattr(view, name)] for name in listed}
-    return {"run": plain_of(view.run), "steps": steps, **lists, "events": view.events}
+    return {"run": plain_of(view.run), "steps": steps, **lists, "events": view.events, "cancel": view.cancel or None}
 
 
 # -- errors and outputs -------------------------------------------------------------------------------------------------
@@ -171,12 +174,15 @@ def _say_output(output: OutputRecord, made_from: Walk, *, is_current: bool) -> N
         ("", f"{counted(output.size, 'byte')}, {output.format}{rows}"),
         ("summary", output.summary),
         ("stored", f"{output.manager}  {output.location}  {when(output.created_at)}"),
+        ("bytes", f"{output.gone} {when(output.gone_at or 0)}: record and digest stay" if output.gone else ""),
         ("made by", f"{output.run_id} attempt {output.attempt}" if output.attempt else output.run_id),
         ("definition", short(output.definition)),
         ("config", short(output.config)),
         ("source", short(output.source_version)),
         *(("inputs" if i == 0 else "", label(made_from.outputs[edge.upstream])) for i, edge in enumerate(made_from.edges)),
     ])  # fmt: skip
+    if output.gone:
+        return
     say()
     keep = f"flowstone get {quoted(output.asset)} --run {output.run_id}"
     say(f"Its value: {keep}{f' --partition {quoted(shown(output.partition))}' if output.partition else ''}")

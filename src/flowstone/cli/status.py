@@ -13,17 +13,20 @@ from flowstone.cli.lines import iso, option_of, plain_of, say, say_json, say_row
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import counted
 
+LISTED = 50
+
 
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[ASSET]...")
 @partition_option
-@click.option("--all", "every", is_flag=True, help="Every partition of every asset.")
+@click.option("--all", "every", is_flag=True, help="Every partition.")
 @json_option
 @click.pass_context
 def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, every: bool, as_json: bool) -> None:
-    """Say which assets are up to date, outdated, missing or gone; of each its newest partition, of a named ASSET every one."""
+    """Say which assets are up to date, outdated, missing or gone; of each its newest partition, of a named ASSET the last 50."""
     flow = open_for_reading(ctx)
-    conditions = flow.status(*targets, partition=partition, newest=not (targets or partition or every))
+    limit = None if every else LISTED
+    conditions = flow.status(*targets, partition=partition, newest=not (targets or partition or every), limit=limit)
     if as_json:
         for condition in conditions:
             say_json(_plain(condition))

@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_AS_THEY_ARE = frozenset({"done", "reused", "skipped", "failed"})
+from flowstone.foundation.sizes import bytes_of as bytes_of  # noqa: PLC0414 - with the other words for people
+
+_AS_THEY_ARE = frozenset({"done", "reused", "skipped", "failed", "cancelled", "waiting"})
 
 
 def counted(number: int, word: str) -> str:
     """``1 file``, ``2,000 files``, ``3 done``."""
     plural = "" if number == 1 or word in _AS_THEY_ARE else "s"
     return f"{number:,} {word}{plural}"
-
-
-def bytes_of(size: int) -> str:
-    """A size in bytes, kB, MB or GB (powers of 1,000)."""
-    if size < 1000:
-        return f"{size} bytes" if size != 1 else "1 byte"
-    value, units = size / 1000, ["kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    unit = units[0]
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def seconds(nanoseconds: int) -> str:

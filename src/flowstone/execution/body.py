@@ -5,6 +5,7 @@ It runs inline, in a thread or in a child process; everything it learns is in it
 
 from __future__ import annotations
 
+import os
 from asyncio import CancelledError
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import PartitionKey
 from flowstone.events.catalogue import IO_LOAD, IO_STORE
-from flowstone.events.context import Scope, current
+from flowstone.events.context import Scope
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind, message_of
@@ -23,7 +24,7 @@ from flowstone.execution.coroutines import run_coroutine
 from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
 from flowstone.execution.resources import OpenResources
 from flowstone.foundation.errors import ExecutionError, FormatError, RetryLater
-from flowstone.io_managers import IOManagers, Output, Target
+from flowstone.io_managers import External, IOManagers, Output, Target
 from flowstone.ledger.failures import describe
 from flowstone.observability.capture import Capture
 
@@ -58,6 +59,7 @@ class Body:
 
     def __init__(self, dispatcher: Dispatcher, io: IOManagers, capture: Capture, resources: OpenResources) -> None:
         self._dispatcher, self._io, self._capture, self._resources = dispatcher, io, capture, resources
+        self._process = os.getpid()
 
     def run(self, work: Work) -> Report:
         """Run one attempt and report how it ended, whatever user code raises."""
@@ -73,15 +75,15 @@ class Body:
         }
         shown = _Shown(self._dispatcher, where)
         ctx = Context(self._dispatcher, told, key=work.key, where=where)
-        token = current.set(scope)
+        begun = self._capture.begin(scope)
         started = self._dispatcher.monotonic_ns()
         try:
             outcome = self._attempt(work, ctx, shown)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's ending
+            self._leave_if_forked(error)
             outcome = _ending(error, work.asset)
         duration = self._dispatcher.monotonic_ns() - started
-        self._capture.finish(scope)
-        current.reset(token)
+        self._capture.end(scope, begun)
         return Report(outcome, duration, shown.events, told)
 
     def _attempt(self, work: Work, ctx: Context, shown: _Shown) -> Outcome:
@@ -104,6 +106,7 @@ class Body:
             elif parameter.name in loading:
                 arguments[parameter.name] = self._load(asset.annotation_of(parameter), loading[parameter.name], shown)
         value = asset(**arguments)
+        self._leave_if_forked()
         if isinstance(value, CoroutineType):
             value = run_coroutine(value)
         elif isinstance(value, AsyncGeneratorType):
@@ -117,10 +120,17 @@ class Body:
                 _close(value, error)
             raise
 
+    def _leave_if_forked(self, error: BaseException | None = None) -> None:
+        """End this process at once if it is a copy user code made of the one that works: attempt and records are not its own."""
+        if os.getpid() != self._process:
+            code = error.code if isinstance(error, SystemExit) else error and 1
+            os._exit(code if isinstance(code, int) else int(code is not None))
+
     def _store(self, value: Any, work: Work, shown: _Shown) -> Output:
         asset = work.asset
-        with shown.span(IO_STORE, manager=work.manager, subject=asset.name) as span:
-            output = self._io.get(work.manager).store(
+        manager = "external" if isinstance(value, External) else work.manager
+        with shown.span(IO_STORE, manager=manager, subject=asset.name) as span:
+            output = self._io.get(manager).store(
                 value, work.target, format=asset.format, annotation=asset.return_annotation(), previous=work.previous
             )
             span.set(size_bytes=output.size)

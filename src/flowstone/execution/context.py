@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flowstone.assets.keys import PartitionKey
@@ -13,6 +14,7 @@ from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind
 from flowstone.foundation.errors import EventError
 from flowstone.foundation.serialize import to_json
+from flowstone.io_managers import External
 
 T = TypeVar("T")
 PROGRESS_EVERY_NS = 100_000_000
@@ -99,6 +101,21 @@ class Context:
             yield item
             self.progress(done, count, unit)
         self.progress(done, count or done, unit)
+
+    def written(
+        self,
+        location: str | Path,
+        *,
+        rows: int | None = None,
+        digest: str | None = None,
+        schema: Mapping[str, str] | None = None,
+    ) -> External:
+        """What to return for an output the function has written itself; it stays where it is and is never deleted.
+
+        *location* is the path of a file or a folder, or any text with ``://``. *digest* is a text that differs when the content
+        does: of a file it is taken when none is given. *schema* says the type of each column.
+        """
+        return External(location, rows, digest, dict(schema) if schema is not None else None)
 
     def said(self) -> str:
         """The summary given so far."""

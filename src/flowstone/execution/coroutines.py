@@ -6,9 +6,11 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
+
+LOOK_UP_SECONDS = 0.2  # a signal that arrives just before a wait begins is seen when the wait ends
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -31,9 +33,13 @@ class _Running:
         self._thread = threading.Thread(target=lambda: context.run(self._work), name="flowstone-coroutine", daemon=True)
 
     def result(self) -> Any:
-        self._thread.start()
         try:
-            self._ended.exception()
+            self._thread.start()
+            while not self._ended.done():
+                wait([self._ended], LOOK_UP_SECONDS)
+        except RuntimeError:  # no thread can be started
+            self._coroutine.close()
+            raise
         except BaseException:
             self._cancel()
             raise

@@ -246,9 +246,10 @@ class Loop:
                 self._open.remove(settled)
                 self._lines = []
                 return
-        hint = error.hint if isinstance(error, FlowStoneError) else None
+        self._open.remove(settled)  # resuming the run ends it
+        said, hint = (error.message, error.hint) if isinstance(error, FlowStoneError) else (str(error), None)
         raise RecordError(
-            f"{settled.claim.step.asset!r} finished, but its record could not be written in {tries} tries: {error}",
+            f"{settled.claim.step.asset!r} finished, but its record could not be written in {tries} tries: {said}",
             hint=hint or f"mend that, then: flowstone run --resume {self._session.run_id}",
             run_id=self._session.run_id,
         ) from error
@@ -269,5 +270,4 @@ class Loop:
             try:
                 self._settle_alone(settled, RecordError(), tries=1 if isinstance(error, RecordError) else RECORD_TRIES)
             except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
-                error.add_note(f"and the open step could not be settled: {refused}")
-                break
+                error.add_note(f"and the open step {settled.claim.step.asset!r} could not be settled: {refused}")

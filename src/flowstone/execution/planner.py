@@ -11,6 +11,7 @@ from flowstone.assets.mappings import upstream_keys
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.foundation.errors import DependencyError, PartitionError
+from flowstone.foundation.texts import cut
 from flowstone.stores import outputs
 from flowstone.stores.database import Database
 
@@ -34,7 +35,7 @@ class Planner:
         wanted = {(name, encode_key(key)): key for name in names for key in [self.key_of(self._pipeline[name], partition)]}
         if partition not in (None, "latest") and not any(self._pipeline[name].partitions for name in names):
             raise PartitionError(
-                f"partition {partition!r} was given, but {', '.join(names[:LISTED])} have no partitions", hint="leave it out"
+                f"partition {cut(str(partition))!r} was given, but {', '.join(names[:LISTED])} have no partitions", hint="leave it out"
             )
         keys: dict[str, dict[str, PartitionKey]] = {}
         for (name, encoded), key in wanted.items():

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from flowstone.foundation.texts import storable
+
 MASK = "[redacted]"
 LIMIT = 16_384  # characters kept of one text
 NEAR = 4_096  # characters on each side of a cut that are searched for a secret it would halve
@@ -51,9 +53,9 @@ class Redactor:
             self._values = tuple(sorted((*self._values, value), key=len, reverse=True))  # one may be part of another
 
     def text(self, text: str, limit: int = LIMIT) -> str:
-        """Return *text* without secrets, cut to *limit* characters; half surrogate pairs, which no store holds, are escaped."""
-        if not text.isascii():
-            text = text.encode("utf-8", "backslashreplace").decode()
+        """Return *text* without secrets, cut to *limit* characters; what not every store holds is escaped."""
+        if "\0" in text or not text.isascii():
+            text = storable(text)
         left_out = ""
         if len(text) > limit:
             left_out = f"... [{len(text) - limit} more characters]"

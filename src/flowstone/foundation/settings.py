@@ -41,7 +41,9 @@ KEYS: dict[str, Key] = {
         None,
         "folder of everything FlowStone keeps; default: .flowstone beside the settings file, else beside the pipeline",
     ),
-    "database.url": Key(a_text, None, "where facts are stored; default: sqlite in the home folder"),
+    "database.url": Key(
+        a_text, None, "where facts are stored, sqlite:////path/file.db or postgresql://user@host/name; default: sqlite in home"
+    ),
     "outputs.path": Key(a_text, None, "where the files IO manager stores; default: outputs in the home folder"),
     "outputs.manager": Key(one_of("files", "memory"), "files", "the IO manager of assets that name none"),
     "outputs.durability": Key(

@@ -4,9 +4,13 @@ May not live here: facts about values (stores), who decides what is stored (exec
 a value, a target and an output; it has no database, emits nothing and never sees an asset's code.
 """
 
+from flowstone.io_managers.external import External, ExternalIOManager
 from flowstone.io_managers.files import FilesIOManager
 from flowstone.io_managers.manager import Durability, IOManager, Output, Target
 from flowstone.io_managers.memory import MemoryIOManager
 from flowstone.io_managers.registry import IOManagers
 
-__all__ = ["Durability", "FilesIOManager", "IOManager", "IOManagers", "MemoryIOManager", "Output", "Target"]
+__all__ = [
+    "Durability", "External", "ExternalIOManager", "FilesIOManager", "IOManager", "IOManagers", "MemoryIOManager", "Output",
+    "Target",
+]  # fmt: skip

@@ -1,6 +1,7 @@
 """Users' log lines and prints, caught while an attempt runs and kept with it.
 
-Capture is switched on for the length of a run and sees only code whose ambient context names an attempt.
+Capture is switched on for the length of a run and sees only code whose ambient context names an attempt of its own. However many
+captures are on, the process has one stream in place of each of its own and one handler at the root logger.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TextIO
 
@@ -35,21 +37,25 @@ class Line(NamedTuple):
 class Capture:
     """Collects the lines of a run's attempts; :meth:`take` hands them over.
 
-    At most *limit* lines an attempt are kept; the next one says that the rest were dropped. Prints are passed on to the
-    real stream when *echo* is set.
+    At most *limit* lines an attempt and *run_limit* lines a run are kept; the next one says that the rest were dropped. Prints
+    are passed on to the real stream when *echo* is set.
     """
 
     def __init__(
-        self, clock: Clock, redactor: Redactor, *, limit: int = 10_000, echo: Callable[[str], None] | None = None
+        self,
+        clock: Clock,
+        redactor: Redactor,
+        *,
+        limit: int = 10_000,
+        run_limit: int = 100_000,
+        echo: Callable[[str], None] | None = None,
     ) -> None:
-        self._clock, self._redactor, self._limit, self._echo = clock, redactor, limit, echo
+        self._clock, self._redactor, self._limit, self._run_limit, self._echo = clock, redactor, limit, run_limit, echo
         self._lines: list[Line] = []
         self._counts: dict[Scope, int] = {}
+        self._run_counts: dict[str, int] = {}
         self._users = 0
         self._lock = threading.Lock()
-        self._handler = _Handler(self)
-        self._level = logging.NOTSET
-        self._streams: list[tuple[str, TextIO, _Stream]] = []
 
     def add(self, scope: Scope, level: str, logger: str, message: str) -> None:
         """Keep one line, redacted and cut to 16 kB; an attempt's lines over the limit are dropped and said."""
@@ -63,12 +69,22 @@ class Capture:
                     "flowstone",
                     f"more than {self._limit} lines: the rest of this attempt's lines are dropped",
                 )
-            self._lines.append(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message, MAX_LINE)))
+            self._keep(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message, MAX_LINE)))
 
     def accept(self, lines: list[Line]) -> None:
         """Keep lines that a child process has captured: redacted, cut and counted there."""
         with self._lock:
-            self._lines += lines
+            for line in lines:
+                self._keep(line)
+
+    def _keep(self, line: Line) -> None:
+        """Keep a line unless its run has too many; said once."""
+        count = self._run_counts[line.scope.run_id] = self._run_counts.get(line.scope.run_id, 0) + 1
+        if count <= self._run_limit:
+            self._lines.append(line)
+        elif count == self._run_limit + 1:
+            text = f"more than {self._run_limit} lines: the rest of this run's lines are dropped"
+            self._lines.append(line._replace(level="warning", logger="flowstone", message=text))
 
     def take(self) -> list[Line]:
         """Return the lines collected since the last call."""
@@ -78,12 +94,27 @@ class Capture:
             lines, self._lines = self._lines, []
         return lines
 
+    def begin(self, scope: Scope) -> Begun:
+        """Say that the current code is the attempt's from here on; give what is returned to :meth:`end`."""
+        return current.set(scope), _owner.set(self)
+
+    def end(self, scope: Scope, begun: Begun) -> None:
+        """Say that the attempt is over: :meth:`finish`, and the current code is nobody's again."""
+        self.finish(scope)
+        current.reset(begun[0])
+        _owner.reset(begun[1])
+
     def finish(self, scope: Scope) -> None:
         """Keep what the attempt printed without a final line break, and forget its count."""
-        for _, _, stream in self._streams:
-            stream.finish(scope)
+        for stream in _switch.streams:
+            stream.finish(self, scope)
         if self._counts:
             self._counts.pop(scope, None)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any run uses it now."""
+        return self._users > 0
 
     def echo(self, text: str) -> None:
         """Pass a printed text on."""
@@ -99,40 +130,74 @@ class Capture:
     def __enter__(self) -> Self:
         with self._lock:
             self._users += 1
-            if self._users > 1:  # another run of this process has it on
-                return self
-        logging.getLogger().addHandler(self._handler)
-        self._level = _assets.level
-        if self._level == logging.NOTSET:  # what assets say is kept, whatever the root logger shows
-            _assets.setLevel(logging.INFO)
-        for name in ("stdout", "stderr"):
-            original = getattr(sys, name)
-            stream = _Stream(self, name, original)
-            setattr(sys, name, stream)
-            self._streams.append((name, original, stream))
+        _switch.on()
         return self
 
     def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _switch.off()
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._run_counts = {}
+
+
+Begun = tuple[Token[Scope | None], Token[Capture | None]]
+_owner: ContextVar[Capture | None] = ContextVar("flowstone_capture", default=None)
+
+
+def _capturing() -> tuple[Scope, Capture] | None:
+    """The attempt the current code belongs to and who keeps its lines; ``None`` for code that is nobody's."""
+    scope, capture = current.get(), _owner.get()
+    return (scope, capture) if scope is not None and capture is not None and capture.is_on else None
+
+
+class _Switch:
+    """What stands in the place of the process's streams and at its root logger while any capture is on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._handler = _Handler()
+        self._level = logging.NOTSET
+        self.streams: tuple[_Stream, ...] = ()
+
+    def on(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users > 1:
+                return
+            logging.getLogger().addHandler(self._handler)
+            self._level = _assets.level
+            if self._level == logging.NOTSET:  # what assets say is kept, whatever the root logger shows
+                _assets.setLevel(logging.INFO)
+            self.streams = tuple(_Stream(name, _real(getattr(sys, name))) for name in ("stdout", "stderr"))
+            for stream in self.streams:
+                setattr(sys, stream.name, stream)
+
+    def off(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users:
                 return
-        logging.getLogger().removeHandler(self._handler)
-        _assets.setLevel(self._level)
-        for name, original, stream in self._streams:
-            if getattr(sys, name) is stream:  # somebody else's replacement is not ours to undo
-                setattr(sys, name, original)
-        self._streams = []
+            logging.getLogger().removeHandler(self._handler)
+            _assets.setLevel(self._level)
+            for stream in self.streams:
+                if getattr(sys, stream.name) is stream:  # somebody else's replacement is not ours to undo
+                    setattr(sys, stream.name, stream.original)
+            self.streams = ()
+
+
+def _real(stream: TextIO | None) -> TextIO | None:
+    """The stream itself, where one of ours was put back by somebody who had kept it."""
+    while isinstance(stream, _Stream):
+        stream = stream.original
+    return stream
 
 
 class _Handler(logging.Handler):
-    def __init__(self, capture: Capture) -> None:
-        super().__init__()
-        self._capture = capture
-
     def emit(self, record: logging.LogRecord) -> None:
-        scope = current.get()
-        if scope is None or record.name.startswith("flowstone.events"):
+        found = _capturing()
+        if found is None or record.name.startswith("flowstone.events"):
             return
         try:
             text = record.getMessage()
@@ -140,41 +205,47 @@ class _Handler(logging.Handler):
                 text += "\n" + logging.Formatter().formatException(record.exc_info)
         except Exception as error:  # noqa: BLE001 - a malformed log call must not fail the attempt
             text = f"{record.msg!r} (could not be formatted: {type(error).__name__})"
-        self._capture.add(scope, record.levelname.lower(), record.name, text)
+        scope, capture = found
+        capture.add(scope, record.levelname.lower(), record.name, text)
 
 
 class _Stream:
     """A text stream that keeps what an attempt prints, line by line, and is the original one for everybody else."""
 
-    def __init__(self, capture: Capture, name: str, original: TextIO) -> None:
-        self._capture, self._name, self._original = capture, name, original
+    def __init__(self, name: str, original: TextIO | None) -> None:
+        self.name, self.original = name, original
         self._partial: dict[Scope, str] = {}
 
     def write(self, text: str) -> int:
-        scope = current.get()
-        if scope is None:
-            return self._original.write(text)
+        found = _capturing()
+        if found is None:
+            return self.original.write(text) if self.original is not None else len(text)
+        scope, capture = found
         *lines, rest = (self._partial.pop(scope, "") + text).split("\n")
         for line in lines:
-            self._capture.add(scope, "info", self._name, line)
+            capture.add(scope, "info", self.name, line)
         if len(rest) > MAX_PARTIAL:  # a progress bar that never ends its line must not fill the memory
-            self._capture.add(scope, "info", self._name, rest)
+            capture.add(scope, "info", self.name, rest)
             lines.append(rest)
         elif rest:
             self._partial[scope] = rest
         if lines:  # whole lines, because attempts print at the same time
-            self._capture.echo("".join([f"{line}\n" for line in lines]))
+            capture.echo("".join([f"{line}\n" for line in lines]))
         return len(text)
 
     def flush(self) -> None:
-        self._original.flush()
+        if self.original is not None:
+            self.original.flush()
 
-    def finish(self, scope: Scope) -> None:
+    def finish(self, capture: Capture, scope: Scope) -> None:
         if self._partial:
             rest = self._partial.pop(scope, "")
             if rest:
-                self._capture.add(scope, "info", self._name, rest)
-                self._capture.echo(f"{rest}\n")
+                capture.add(scope, "info", self.name, rest)
+                capture.echo(f"{rest}\n")
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
+        return getattr(self.original, name)
+
+
+_switch = _Switch()

@@ -136,7 +136,7 @@ def stored(connection: Connection, *, current_only: bool = False) -> Iterator[St
     query = select(*columns, pointer.is_not(None)).select_from(output).outerjoin(current_output, pointer == output.c.id)
     query = query.where(output.c.gone == "", pointer.is_not(None) if current_only else text("1 = 1"))
     for row in connection.execute(query.order_by(output.c.id).execution_options(yield_per=CHUNK)):
-        yield StoredOutput(*row)
+        yield StoredOutput._make(row)
 
 
 def mark_gone(path: Path, facts: dict[str, tuple[str, int]]) -> None:

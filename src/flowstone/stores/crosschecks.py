@@ -6,36 +6,45 @@ from sqlalchemy import Connection, func, select, text
 
 from flowstone.stores.tables import attempt, metadata
 
+_CHOSEN = """
+    WITH chosen(id, project, status, ended_at) AS (
+        SELECT id, project, status, ended_at FROM run WHERE project = :project ORDER BY requested_at DESC LIMIT :runs
+    )"""
+# A prune takes the first event of a run first: a run that has it has all its events.
+_HAS_ITS_EVENTS = "EXISTS (SELECT 1 FROM event f WHERE f.run_id = c.id AND f.name = 'flowstone.run.start')"
+_ATTEMPTS = "SELECT count(*) FROM materialization m JOIN attempt t ON t.materialization = m.id WHERE m.run_id = c.id"
+_EVENTS = "SELECT count(*) FROM event e WHERE e.run_id = c.id AND e.name"
 _CHECKS = {
-    "every attempt has its start event": """
-        WITH a AS (SELECT m.run_id AS run_id, count(*) AS n FROM attempt t JOIN materialization m ON m.id = t.materialization
-                   GROUP BY m.run_id),
-             e AS (SELECT run_id, count(*) AS n FROM event WHERE name = 'flowstone.materialization.start' GROUP BY run_id)
-        SELECT 'run ' || a.run_id FROM a LEFT JOIN e ON e.run_id = a.run_id WHERE a.n <> coalesce(e.n, 0)""",
-    "every settled attempt has one ending event": """
-        WITH a AS (SELECT m.run_id AS run_id, count(*) AS n FROM attempt t JOIN materialization m ON m.id = t.materialization
-                   WHERE t.status <> 'running' GROUP BY m.run_id),
-             e AS (SELECT run_id, count(*) AS n FROM event
-                   WHERE name IN ('flowstone.materialization.stop', 'flowstone.materialization.exception') GROUP BY run_id)
-        SELECT 'run ' || a.run_id FROM a LEFT JOIN e ON e.run_id = a.run_id WHERE a.n <> coalesce(e.n, 0)""",
+    "every run has its events, or they were pruned": f"""
+        SELECT 'run ' || c.id FROM chosen c
+        WHERE NOT {_HAS_ITS_EVENTS} AND coalesce(c.ended_at, 9223372036854775807) >= coalesce((
+            SELECT max(p.at) FROM event p WHERE p.run_id IS NULL AND p.name = 'flowstone.db.pruned' AND p.project = c.project
+        ), 0)""",
+    "every attempt has its start event": f"""
+        SELECT 'run ' || c.id FROM chosen c
+        WHERE ({_ATTEMPTS}) <> ({_EVENTS} = 'flowstone.materialization.start') AND {_HAS_ITS_EVENTS}""",
+    "every settled attempt has one ending event": f"""
+        SELECT 'run ' || c.id FROM chosen c
+        WHERE ({_ATTEMPTS} AND t.status <> 'running')
+            <> ({_EVENTS} IN ('flowstone.materialization.stop', 'flowstone.materialization.exception')) AND {_HAS_ITS_EVENTS}""",
     "every success has its output": """
-        SELECT m.run_id || ' ' || m.asset FROM materialization m LEFT JOIN output o ON o.id = m.output
+        SELECT m.run_id || ' ' || m.asset
+        FROM chosen c JOIN materialization m ON m.run_id = c.id LEFT JOIN output o ON o.id = m.output
         WHERE m.status IN ('success', 'reused') AND o.id IS NULL""",
-    "every recorded error has its event": """
-        WITH r AS (SELECT run_id, count(*) AS n FROM error GROUP BY run_id),
-             e AS (SELECT run_id, count(*) AS n FROM event WHERE name = 'flowstone.error' GROUP BY run_id)
-        SELECT 'run ' || r.run_id FROM r LEFT JOIN e ON e.run_id = r.run_id WHERE r.n <> coalesce(e.n, 0)""",
+    "every recorded error has its event": f"""
+        SELECT 'run ' || c.id FROM chosen c
+        WHERE (SELECT count(*) FROM error r WHERE r.run_id = c.id) <> ({_EVENTS} = 'flowstone.error') AND {_HAS_ITS_EVENTS}""",
     "no ended run has unsettled materializations": """
-        SELECT m.run_id || ' ' || m.asset FROM materialization m JOIN run r ON r.id = m.run_id
-        WHERE r.status IN ('success', 'partial', 'failed', 'cancelled') AND m.status IN ('running', 'retrying')""",
+        SELECT m.run_id || ' ' || m.asset FROM chosen c JOIN materialization m ON m.run_id = c.id
+        WHERE c.status IN ('success', 'partial', 'failed', 'cancelled') AND m.status IN ('running', 'retrying')""",
 }
 
 
-def disagreements(connection: Connection) -> list[tuple[str, int, str]]:
-    """Each check's name, how many rows answer it, and the first of them."""
+def disagreements(connection: Connection, project: str, newest: int) -> list[tuple[str, int, str]]:
+    """Each check's name, how many rows of the *newest* runs answer it, and the first of them."""
     found = []
     for name, query in _CHECKS.items():
-        rows = list(connection.execute(text(query)).scalars())
+        rows = list(connection.execute(text(_CHOSEN + query), {"project": project, "runs": newest}).scalars())
         found.append((name, len(rows), str(rows[0]) if rows else ""))
     return found
 

@@ -170,6 +170,8 @@ class Database:
                     self.backend.prepare_to_create()
                     self._create()
                 self._check_schema()
+                if create:
+                    self.backend.adopt()
                 self.measure_clock()
         except BaseException:
             self.close()

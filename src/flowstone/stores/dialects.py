@@ -72,6 +72,10 @@ class Backend(Protocol):
         """A connection in the one transaction of a change of schema, which nobody else makes at the same time."""
         ...
 
+    def adopt(self) -> None:
+        """Make what another server wrote this one's own."""
+        ...
+
     def keep_copy(self, version: str) -> Path | None:
         """Copy the database before its schema *version* is changed; ``None`` where copies are not ours to make."""
         ...

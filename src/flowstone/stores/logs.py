@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from flowstone.foundation.texts import storable
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import LogRecord
 from flowstone.stores.statements import Inserting
@@ -16,6 +17,7 @@ _insert = Inserting(log, "id")
 
 def add(tx: Transaction, values: dict[str, Any]) -> None:
     """Add a line with the transaction's other lines."""
+    values = {**values, "logger": storable(values["logger"]), "message": storable(values["message"])}
     tx.add_row(_insert, *(values[name] for name in _insert.names))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, func, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, func, or_, select, update
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import AttemptRecord, MaterializationRecord
@@ -63,7 +63,8 @@ def _conclude() -> Update:
 
 
 def _cancel() -> Update:
-    unended = (materialization.c.run_id == bindparam("r"), materialization.c.status.in_(("running", "retrying")))
+    status = materialization.c.status
+    unended = (materialization.c.run_id == bindparam("r"), or_(status == "running", status == "retrying"))
     changes: dict[str, Any] = {
         "status": "cancelled",
         "reason": bindparam("why"),

@@ -72,10 +72,15 @@ def current(connection: Connection, project: str, asset: str, partition: str) ->
 
 
 def current_of(
-    connection: Connection, project: str, assets: Iterable[str] | None = None, partitions: Iterable[str] | None = None
+    connection: Connection,
+    project: str,
+    assets: Iterable[str] | None = None,
+    partitions: Iterable[str] | None = None,
+    *,
+    limit: int | None = None,
 ) -> dict[tuple[str, str], OutputRecord]:
-    """Every current output of the named assets and partitions, or of all, by asset and partition."""
-    query = _joined.where(current_output.c.project == project)
+    """Every current output of the named assets and partitions, or of all, by asset and partition; at most *limit* at a time."""
+    query = _joined.where(current_output.c.project == project).limit(limit)
     keys = list(partitions) if partitions is not None else []
     if 0 < len(keys) <= _CHUNK:
         query = query.where(current_output.c.partition.in_(keys))

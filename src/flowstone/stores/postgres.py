@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from flowstone.foundation.errors import DatabaseError, FlowStoneError, SettingsError
 from flowstone.foundation.texts import storable
+from flowstone.stores.refusals import advice
 
 OLDEST = 13  # pg_current_xact_id, pg_xact_status of xid8
 POOL, OVERFLOW = 5, 15
@@ -105,7 +106,7 @@ class PostgresBackend:
     def commit(self, cursor: Any) -> None:
         """Commit the transaction of *cursor*; when the answer is lost, find out how it ended."""
         try:
-            cursor.execute("COMMIT")
+            cursor.execute("COMMIT", prepare=False)
         except self._driver.OperationalError as error:
             if not cursor.connection.broken:
                 raise
@@ -166,7 +167,7 @@ class PostgresBackend:
     @staticmethod
     def lock_name(cursor: Any, name: str) -> None:
         """Lock *name* until the transaction ends; names share locks only when 64 bits of their digest do."""
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        number = int.from_bytes(hashlib.sha256(storable(name).encode()).digest()[:8], "big", signed=True)
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
 
     @staticmethod
@@ -190,6 +191,14 @@ class PostgresBackend:
         with self.engine.begin() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CREATION})")
             yield connection
+
+    def adopt(self) -> None:
+        """Number events anew that another server's transactions numbered: they would hide this server's from the cursor."""
+        strange = "xid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        with self.engine.connect() as connection:
+            if connection.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM event WHERE {strange})").scalar():
+                connection.exec_driver_sql(f"UPDATE event SET xid = 0 WHERE {strange}")
+                connection.commit()
 
     @staticmethod
     def keep_copy(_version: str) -> Path | None:
@@ -246,33 +255,12 @@ class PostgresBackend:
         if self._password:
             text = text.replace(self._password, "***")
         failure = DatabaseError(f"{self.describe}: {text}")
-        code = getattr(error, "sqlstate", None)
-        for codes, part, hint, retryable in _HINTS:
-            if (code and code.startswith(codes)) or (part and part in text):
-                failure.hint, failure.retryable = hint, retryable
-                break
+        failure.hint, failure.retryable = advice(getattr(error, "sqlstate", None) or "", text)
         return failure
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
-
-
-_HINTS: tuple[tuple[tuple[str, ...], str, str, bool], ...] = (
-    (("28",), "authentication failed", "check the user and the password of database.url", False),
-    (("3D",), "does not exist", "create it on the server (CREATE DATABASE …), or check the name in database.url", False),
-    (("53300",), "too many clients", "the server's connections are all in use; try again, or raise its max_connections", True),
-    (("53300",), "remaining connection slots", "the server's connections are all in use; try again later", True),
-    (("57P03",), "starting up", "the server is starting or stopping; try again in a moment", True),
-    (("53100",), "No space left", "free space on the server's disk and run again; what was committed is safe", True),
-    (("25006",), "read-only transaction", "the server only reads; point database.url at the primary one", False),
-    (("42501",), "permission denied", "GRANT this user the rights, or give it a schema: ?options=-csearch_path%3DNAME", False),
-    (("42P07",), "", "these tables are somebody else's: give FlowStone a database of its own", False),
-    (("40",), "", "transactions blocked each other; the same command can succeed", True),
-    (("57P", "08"), "closed the connection", "the connection was lost; what was committed is safe, run again", True),
-    ((), "connection is lost", "the connection was lost; what was committed is safe, run again", True),
-    ((), "connection failed", "start the server, or check host and port of database.url", True),
-)
 
 
 def _harmless_texts() -> Any:

@@ -68,13 +68,17 @@ LINES = Kind("logs", log, _old_line(), func.length(log.c.message) + 100, _delete
 
 
 def windows(connection: Connection, kind: Kind, cutoff: int) -> list[tuple[int, int]]:
-    """The id ranges that may hold rows older than *cutoff*: ids grow with time, so the end is found by halving."""
-    table = kind.table
-    low, high = connection.execute(select(func.min(table.c.id), func.max(table.c.id))).one()
-    if low is None:
-        return []
-    first, last = int(low), int(high) + 1
-    begin = first
+    """The id ranges that may hold rows older than *cutoff*."""
+    begin, end = span_before(connection, kind.table, cutoff)
+    return [(start, min(start + WINDOW, end)) for start in range(begin, end, WINDOW)]
+
+
+def span_before(connection: Connection, table: Table, cutoff: int) -> tuple[int, int]:
+    """The first id, and the first one that is not older than *cutoff*: ids grow with time, so it is found by halving."""
+    begin = connection.execute(select(func.min(table.c.id))).scalar()
+    if begin is None:
+        return 0, 0
+    first, last = int(begin), int(connection.execute(select(func.max(table.c.id))).scalar_one()) + 1
     while first < last:
         middle = (first + last) // 2
         at = connection.execute(select(table.c.at).where(table.c.id >= middle).order_by(table.c.id).limit(1)).scalar()
@@ -82,7 +86,7 @@ def windows(connection: Connection, kind: Kind, cutoff: int) -> list[tuple[int, 
             first = middle + 1
         else:
             last = middle
-    return [(start, min(start + WINDOW, first)) for start in range(begin, first, WINDOW)]
+    return int(begin), first
 
 
 def old(connection: Connection, kind: Kind, project: str, cutoff: int, window: tuple[int, int]) -> Amount:

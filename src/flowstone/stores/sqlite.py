@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -34,6 +35,7 @@ class SqliteBackend:
         self.lock = threading.RLock()
         self._writer: Any = None
         self.describe = "sqlite (in memory)" if self.in_memory else f"sqlite {path}"
+        self._watched = None if self.in_memory else _Watched()
 
     def _configure(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
@@ -65,6 +67,7 @@ class SqliteBackend:
         """Take the writer and return its cursor inside ``BEGIN IMMEDIATE``; :meth:`end` gives it back."""
         self.lock.acquire()
         try:
+            self._require_files()
             if self._writer is None:
                 self._writer = self.engine.raw_connection()
             cursor = self._writer.cursor()
@@ -118,6 +121,7 @@ class SqliteBackend:
             with self.lock, self.engine.connect() as connection:
                 yield connection
             return
+        self._require_files()
         with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             yield connection
@@ -139,6 +143,9 @@ class SqliteBackend:
                 if driver is not None and driver.in_transaction:
                     driver.execute("ROLLBACK")
                 connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+
+    def adopt(self) -> None:
+        """Change nothing: a file is the same wherever it lies."""
 
     def keep_copy(self, version: str) -> Path | None:
         """Copy the database beside itself, as ``….0001.bak`` for *version* 0001, whole or not at all; return the copy's path."""
@@ -190,12 +197,48 @@ class SqliteBackend:
         failure.retryable = "locked" in text or "full" in text
         return failure
 
+    def _require_files(self) -> None:
+        """Raise when this process's files were closed by somebody's code.
+
+        SQLite would wait for locks it can never have, or write into whatever file has the number now.
+        """
+        if self._watched is not None and not self._watched.is_open():
+            raise DatabaseError(
+                f"{self.describe}: code in this process has closed files that were not its own, nothing more can be recorded",
+                hint='let that asset run apart: @asset(executor="process")',
+            )
+
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; none, where they would close other people's files."""
+        if self._watched is not None and not self._watched.is_open():
+            return
+        if self._watched is not None:
+            self._watched.close()
+            self._watched = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
         self.engine.dispose()
+
+
+class _Watched:
+    """A descriptor nobody needs: once it is gone, or is another file's, code has closed what was not its own."""
+
+    def __init__(self) -> None:
+        self._number, other = os.pipe()
+        os.close(other)
+        self._file = os.fstat(self._number).st_ino
+
+    def is_open(self) -> bool:
+        """Whether it is what it was."""
+        try:
+            return os.fstat(self._number).st_ino == self._file
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Give it back."""
+        os.close(self._number)
 
 
 _HINTS = {

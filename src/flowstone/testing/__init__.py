@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flowstone.testing.flows import isolated_flow, isolated_settings
     from flowstone.testing.io_contract import FileContract, IOManagerContract
     from flowstone.testing.run import AssetRun, run_asset
+    from flowstone.testing.store_contract import StoreContract
 
 _LAZY = {
     "AssetRun": "run",
@@ -20,6 +21,7 @@ _LAZY = {
     "FileContract": "io_contract",
     "IOManagerContract": "io_contract",
     "MovableClock": "clock",
+    "StoreContract": "store_contract",
     "capture_events": "capture",
     "isolated_flow": "flows",
     "isolated_settings": "flows",
@@ -27,8 +29,8 @@ _LAZY = {
 }
 
 __all__ = [
-    "AssetRun", "CapturedEvents", "FileContract", "IOManagerContract", "MovableClock", "capture_events", "isolated_flow",
-    "isolated_settings", "run_asset",
+    "AssetRun", "CapturedEvents", "FileContract", "IOManagerContract", "MovableClock", "StoreContract", "capture_events",
+    "isolated_flow", "isolated_settings", "run_asset",
 ]  # fmt: skip
 
 

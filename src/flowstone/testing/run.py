@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from flowstone.assets.asset import AnyAsset, Asset
 from flowstone.assets.keys import PartitionKey, encode_key
-from flowstone.events.context import Scope, current
+from flowstone.events.context import Scope
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.execution.context import Context, SkipRequest
 from flowstone.execution.coroutines import run_coroutine
@@ -66,7 +66,7 @@ def run_asset(
     shown, value, skipped = sys.stdout, None, None
     with Capture(clock, dispatcher.redactor, echo=lambda text: print(text, end="", file=shown)) as capture:
         scope = Scope(RUN_ID, asset.name, encoded, attempt)
-        token = current.set(scope)
+        begun = capture.begin(scope)
         try:
             value = asset(**arguments)
             if isinstance(value, CoroutineType):
@@ -74,8 +74,7 @@ def run_asset(
         except SkipRequest as request:
             skipped = str(request)
         finally:
-            current.reset(token)
-            capture.finish(scope)
+            capture.end(scope, begun)
     return AssetRun(value, ctx.said(), skipped, events, capture.take())
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
-from _thread import interrupt_main
 
 import pytest
 
 from flowstone.app.apart import apart, awaited
+
+
+def interrupt_main():
+    """Interrupt the main thread as Ctrl-C does, with a signal."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 class Work:
@@ -59,9 +64,32 @@ def test_an_interrupt_stops_the_work_and_waits_for_it():
     async def main():
         apart(work.run, work.stop)
 
+    previous = signal.signal(signal.SIGINT, raise_at_once)  # as notebooks do; asyncio leaves a handler of others alone
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert work.ended
+
+
+def raise_at_once(number, frame):
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+def test_a_cancelled_task_stops_the_work():
+    """Where asyncio turns Ctrl-C into a cancel of the task that stands still, the work is stopped all the same."""
+    work = Work(begun=interrupt_main)
+    results = []
+
+    async def main():
+        results.append(apart(work.run, work.stop))
+        await asyncio.sleep(0)
+
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
-    assert work.ended
+    assert (results, work.ended) == (["stopped"], True)
 
 
 def test_the_loop_goes_on_while_the_work_is_awaited():
@@ -95,14 +123,13 @@ def test_a_cancel_stops_the_work_and_waits_for_it():
 def test_work_that_cannot_be_stopped_is_left_by_the_second_cancel():
     """The first cancel waits for the work, the second does not."""
     work = Work()
-    asked = threading.Event()
 
     async def main():
+        asked = asyncio.Event()
         waiting = asyncio.ensure_future(awaited(work.run, asked.set))
         await asyncio.sleep(0)
         waiting.cancel()
-        while not asked.is_set():
-            await asyncio.sleep(0)
+        await asked.wait()
         assert not waiting.done()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from flowstone.app import distributions
-from flowstone.app.distributions import installed
+from flowstone.app.distributions import Installed, installed
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_the_digest_is_of_sorted_lines(site):
     site("Zope.Interface-7.0")
     site("a_b-1.0+local.1")
 
-    assert installed() == (digest("a-b==1.0+local.1", "zope-interface==7.0"), 2, ())
+    assert installed() == Installed(digest("a-b==1.0+local.1", "zope-interface==7.0"), 2, ())
 
 
 def test_another_version_is_another_digest(site, tmp_path):
@@ -80,7 +80,7 @@ def test_editable_ones_are_marked(site, tmp_path):
     site("d", ".egg-info", PKG_INFO="")
     (tmp_path / "d.egg-info/PKG-INFO").write_text("Metadata-Version: 2.1\nName: d\nVersion: 3.0\n")
 
-    assert installed() == (digest("a==1.0 (editable)", "b==1.0", "c==1.0", "d==3.0 (editable)"), 4, ("a", "d"))
+    assert installed() == Installed(digest("a==1.0 (editable)", "b==1.0", "c==1.0", "d==3.0 (editable)"), 4, ("a", "d"))
 
 
 def test_the_first_on_the_path_counts(site, tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_the_first_on_the_path_counts(site, tmp_path, monkeypatch):
     (tmp_path / "zipped.zip").write_bytes(b"")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "zipped.zip"), str(tmp_path / "gone"), str(other), str(tmp_path)])
 
-    assert installed() == (digest("a==1.0"), 1, ())
+    assert installed() == Installed(digest("a==1.0"), 1, ())
 
 
 def test_it_is_read_once(site, tmp_path):

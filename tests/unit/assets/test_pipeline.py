@@ -1,5 +1,11 @@
 """Pipelines: everything is checked at once."""
 
+from collections.abc import Generator, Iterable, Iterator  # noqa: F401 - for annotations written as text
+from typing import Any  # noqa: F401
+
+import numpy as np  # noqa: F401
+import polars as pl  # noqa: F401
+import pyarrow as pa  # noqa: F401
 import pytest
 
 from flowstone.assets import Daily, Keys, Pipeline, Static, asset, latest_before, same, source
@@ -169,19 +175,61 @@ def test_the_digest_is_of_the_definition():
     assert [item["name"] for item in build().definition()["assets"]] == ["a", "s"]
 
 
-def test_bodies_that_do_not_return_their_value_are_refused():
-    """A coroutine or a generator function is a problem of the pipeline: its value would not be what the body means."""
+def test_asynchronous_generators_are_refused():
+    """An ``async def`` that yields is a problem of the pipeline; one that returns, and a generator, are fine."""
+
+    @asset
+    async def one_by_one():
+        yield 1
 
     @asset
     async def later():
         return 1
 
     @asset
-    def one_by_one():
-        yield 1
+    def lines():
+        yield "a"
 
-    found = problems_of(later, one_by_one)
-    assert ["async def" in found[0], "yields" in found[1]] == [True, True]
+    (problem,) = problems_of(one_by_one, later, lines)
+    assert "is an async generator, which cannot be stored piece by piece" in problem
+    assert [one_by_one.gives, later.gives, lines.gives] == ["async generator", "coroutine", "generator"]
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("Iterator[int]", "yields int, which cannot be stored piece by piece"),
+        ("Generator[dict[str, int], None, None]", "yields dict, which cannot"),
+        ("Iterable[np.ndarray]", "yields ndarray, which cannot"),
+        ("list[str]", "yields, but says it returns list; annotate Iterator"),
+        ("pl.DataFrame", "yields, but says it returns DataFrame; annotate Iterator"),
+    ],
+)
+def test_a_generator_that_says_what_cannot_be_streamed_is_refused(said, problem):
+    """What a generator function's annotation says of its pieces is checked before anything runs."""
+    (found,) = problems_of(_yields(said))
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Iterator[pl.DataFrame]", "Iterable[pa.RecordBatch]", "Generator[bytes, None, None]", "Iterator", "Iterator[str | bytes]",
+     "Iterator[Any]", "object", "not_there.Frame", "None"],
+)  # fmt: skip
+def test_a_generator_that_may_be_streamed_is_fine(said):
+    """Annotations of what is streamed, and those that tell nothing, are left to the first piece."""
+    assert len(Pipeline("p", [_yields(said)])) == 1
+
+
+def _yields(said):
+    """A generator asset that is annotated so."""
+
+    @asset
+    def pieces():
+        yield b""
+
+    pieces.function.__annotations__["return"] = said
+    return pieces
 
 
 def test_an_order_after_a_partition_needs_to_know_which():

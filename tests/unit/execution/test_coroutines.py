@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import threading
-from _thread import interrupt_main
 
 import pytest
 
 from flowstone.execution.coroutines import run_coroutine
 
 VARIABLE = contextvars.ContextVar("variable", default="outside")
+
+
+def interrupt_main():
+    """Interrupt the main thread as Ctrl-C does, with a signal."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 async def seen(value="there"):

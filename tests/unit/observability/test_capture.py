@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from flowstone.events.context import Scope, current
+from flowstone.events.context import Scope
 from flowstone.foundation.redaction import Redactor
 from flowstone.observability.capture import MAX_LINE, Capture
 from flowstone.testing import MovableClock
@@ -42,19 +42,19 @@ def attempt(capture):
 
     @contextmanager
     def during(scope=SCOPE):
-        with capture, within(scope):
+        with capture, within(scope, capture):
             yield
 
     return during
 
 
 @contextmanager
-def within(scope):
-    token = current.set(scope)
+def within(scope, capture):
+    begun = capture.begin(scope)
     try:
         yield
     finally:
-        current.reset(token)
+        capture.end(scope, begun)
 
 
 def messages(capture):
@@ -100,10 +100,12 @@ def test_a_line_is_kept_when_it_ends(capture, attempt):
 
 def test_each_attempts_pieces_are_its_own(capture):
     """Two attempts that print in turns do not get into each other's lines."""
+    one, two = contextvars.Context(), contextvars.Context()
+    one.run(capture.begin, SCOPE)
+    two.run(capture.begin, OTHER)
     with capture:
-        for scope, text in ((SCOPE, "a"), (OTHER, "x"), (SCOPE, "b\n"), (OTHER, "y\n")):
-            with within(scope):
-                sys.stdout.write(text)
+        for context, text in ((one, "a"), (two, "x"), (one, "b\n"), (two, "y\n")):
+            context.run(sys.stdout.write, text)
 
     assert [(line.scope.asset, line.message) for line in capture.take()] == [("orders", "ab"), ("totals", "xy")]
 
@@ -142,7 +144,7 @@ def test_lines_over_the_limit_are_dropped_and_said(capture, attempt):
     with attempt():
         for number in range(20):
             log.warning("line %d", number)
-        with within(OTHER):
+        with within(OTHER, capture):
             log.warning("of another attempt")
         lines = capture.take()
 
@@ -204,7 +206,7 @@ def test_an_echo_that_cannot_write_is_no_error(clock):
         raise BrokenPipeError
 
     capture = Capture(clock, Redactor(), echo=gone)
-    with capture, within(SCOPE):
+    with capture, within(SCOPE, capture):
         print("anyway")
 
     assert messages(capture) == ["anyway"]
@@ -266,3 +268,96 @@ def test_a_line_that_never_ends_is_kept_in_pieces(capture, attempt):
             sys.stdout.write("x" * 400_000)
 
         assert len(messages(capture)) == 1
+
+
+# -- several captures in one process ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(clock, echoed):
+    return Capture(clock, Redactor(), echo=echoed.append)
+
+
+def test_each_capture_keeps_its_own_attempts_alone(capture, second):
+    """Of two runs of different stores at the same time each keeps what its own attempts say, once, prints and log lines."""
+    theirs = Scope("run_2", "orders", "", 1)
+    with capture, second:
+        for each, scope in ((capture, SCOPE), (second, theirs)):
+            with within(scope, each):
+                print("printed by", scope.run_id)
+                log.warning("logged by %s", scope.run_id)
+
+    assert messages(capture) == ["printed by run_1", "logged by run_1"]
+    assert messages(second) == ["printed by run_2", "logged by run_2"]
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_captures_that_overlap_put_everything_back(capture, second, first_out):
+    """Whichever of two overlapping runs ends first, the process has its own streams, handlers and levels again at the end."""
+    root, assets = logging.getLogger(), logging.getLogger("flowstone.asset")
+    before = (sys.stdout, sys.stderr, list(root.handlers), root.level, assets.level)
+    both = [capture, second]
+    for each in both:
+        each.__enter__()
+    both.pop(first_out).__exit__(None, None, None)
+    with within(SCOPE, both[0]):
+        print("still kept")
+    assert messages(both[0]) == ["still kept"]
+    both.pop().__exit__(None, None, None)
+
+    assert (sys.stdout, sys.stderr, list(root.handlers), root.level, assets.level) == before
+
+
+def test_captures_that_come_and_go_in_threads_put_everything_back(clock):
+    """Runs that begin and end in eight threads at once leave the streams as they were."""
+    before = (sys.stdout, sys.stderr, list(logging.getLogger().handlers))
+    start = threading.Barrier(8)
+
+    def work():
+        start.wait(10)
+        for _ in range(200):
+            with Capture(clock, Redactor()):
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert (sys.stdout, sys.stderr, list(logging.getLogger().handlers)) == before
+
+
+def test_what_an_attempt_says_after_its_run_is_nobodys(capture, capsys):
+    """Code that outlives its run prints where it always printed, and nothing is kept of it."""
+    with capture, within(SCOPE, capture):
+        late = contextvars.copy_context()
+        stream = sys.stdout
+    late.run(stream.write, "late\n")
+
+    assert messages(capture) == []
+    assert capsys.readouterr().out == "late\n"
+
+
+def test_a_stream_that_was_kept_and_put_back_is_not_wrapped_again(capture, monkeypatch):
+    """Code that puts our stream back after the run costs nothing: the next run wraps the real one."""
+    real = sys.stdout
+    monkeypatch.setattr(sys, "stdout", real)
+    with capture:
+        kept = sys.stdout
+    sys.stdout = kept
+    with capture:
+        assert sys.stdout.original is real
+    assert sys.stdout is real
+
+
+def test_a_process_without_standard_output_has_none_after_it(capture, monkeypatch):
+    """Where there is no standard output, prints outside attempts go nowhere as before, those of attempts are kept."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with capture:
+        print("nowhere", flush=True)
+        with within(SCOPE, capture):
+            print("kept", flush=True)
+
+    assert messages(capture) == ["kept"]
+    assert sys.stdout is None

@@ -1,155 +1,33 @@
-"""The database: one atomic change at a time, one schema, and clear words for what goes wrong."""
+"""Opening a SQLite database: one schema, and clear words for what goes wrong. What holds of an open one is its contract."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 
 import pytest
 
-from flowstone import Attribute, Event, FlowStone, Pipeline, asset, event
+from flowstone import FlowStone, Pipeline, asset
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.foundation import settings
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError, SettingsError
-from flowstone.ledger.event_log import EventLog
-from flowstone.stores import events, processes
 from flowstone.stores.database import Database
 from flowstone.stores.tables import SCHEMA_VERSION
 
 
-@event("tests.database.noted")
-class Noted(Event, frozen=True, kw_only=True):
-    """Something was noted."""
-
-    what: Attribute
-
-
 @pytest.fixture
 def opened():
-    """A function from a path (or nothing: in memory) to an open database with an event log; all are closed at the end."""
+    """A function from a path to an open database; all are closed at the end."""
     made = []
 
-    def open_(path="", **options):
-        database = Database(f"sqlite:///{path}" if path else "sqlite://", Dispatcher(), SystemClock(), **options)
-        database.recorders = (EventLog("test"),)
+    def open_(path, **options):
+        database = Database(f"sqlite:///{path}", Dispatcher(), SystemClock(), **options)
         made.append(database)
         return database
 
     yield open_
     for database in made:
         database.close()
-
-
-@pytest.fixture(params=["file", "memory"])
-def database(request, opened, tmp_path):
-    """A database in a file, and one in memory."""
-    return opened(tmp_path / "facts.db" if request.param == "file" else "")
-
-
-def noted(database, **options):
-    with database.reading() as connection:
-        return [record.payload["what"] for record in events.read(connection, "test", **options)]
-
-
-def test_a_transaction_that_fails_leaves_nothing(database):
-    """Its rows, its events and what observers would have seen are gone; the next transaction is not disturbed."""
-    seen = []
-    database.dispatcher.attach("seen", Noted, lambda happened: seen.append(happened.what))
-
-    def fail():
-        with database.transaction() as tx:
-            processes.register(tx, "proc_1", "here", 1, 0)
-            tx.emit(Noted, what="lost")
-            tx.flush()
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    with database.transaction() as tx:
-        tx.emit(Noted, what="kept")
-
-    with database.reading() as connection:
-        assert processes.not_ended(connection) == []
-    assert noted(database) == seen == ["kept"]
-
-
-def test_observers_run_when_the_transaction_is_over(database):
-    """An observer may change the store itself: it is called after commit, outside the transaction."""
-
-    def answer(happened):
-        if happened.what == "question":
-            known = noted(database)
-            with database.transaction() as tx:
-                tx.emit(Noted, what=f"answer to {known}")
-
-    database.dispatcher.attach("answer", Noted, answer)
-    with database.transaction() as tx:
-        tx.emit(Noted, what="question")
-
-    assert noted(database) == ["question", "answer to ['question']"]
-
-
-def test_a_transaction_inside_a_transaction_is_refused(database):
-    """Nesting in one thread is an error that says so, and so is a question that would not see the open change."""
-    with database.transaction() as tx:
-        with pytest.raises(DatabaseError, match="already open"), database.transaction():
-            pass
-        with pytest.raises(DatabaseError, match="a transaction is open"), database.reading():
-            pass
-        tx.emit(Noted, what="outer")
-
-    assert noted(database) == ["outer"]
-
-
-def test_threads_that_contend_lose_nothing(database):
-    """Four threads with 200 transactions each: every change is there, each thread's in its order."""
-    start = threading.Barrier(4)
-
-    def work(name):
-        start.wait()
-        for number in range(200):
-            with database.transaction() as tx:
-                tx.emit(Noted, what=f"{name} {number}")
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    found = noted(database)
-
-    assert len(found) == 800
-    for name in "abcd":
-        assert [what for what in found if what[0] == name] == [f"{name} {number}" for number in range(200)]
-
-
-def test_the_event_cursor_pages_without_gaps(database):
-    """Pages of any size, joined, are the whole log once, also when others write between two pages."""
-    expected = []
-    for number in range(25):
-        with database.transaction() as tx:
-            for part in "xy":
-                expected.append(f"{number}{part}")
-                tx.emit(Noted, what=expected[-1])
-    paged, cursor = [], "0"
-    while True:
-        with database.reading() as connection:
-            page = events.read(connection, "test", after=cursor, limit=7)
-        if not page:
-            break
-        paged += [record.payload["what"] for record in page]
-        cursor = page[-1].cursor
-        if len(paged) == 14:
-            with database.transaction() as tx:
-                tx.emit(Noted, what="late")
-
-    assert paged == [*expected, "late"]
-    assert noted(database, names=("tests.*",), limit=3) == expected[:3]
-    assert noted(database, names=("tests.database",)) == []
-
-
-# -- opening ---------------------------------------------------------------------------------------------------------------
 
 
 def test_reading_verbs_create_nothing(opened, tmp_path):
