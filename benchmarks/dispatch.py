@@ -68,14 +68,14 @@ def _inside(bench: Bench) -> None:
     kept.setLevel(logging.INFO)
     kept.addHandler(logging.NullHandler())
 
-    def none(ctx: Any) -> None:
+    def none() -> None:
         pass
 
     def logged(ctx: Any) -> None:
         for _ in range(number):
             ctx.log.info("line of some length, number %d", 7)
 
-    def printed(ctx: Any) -> None:
+    def printed() -> None:
         for _ in range(number):
             print("line of some length, number 7")
 

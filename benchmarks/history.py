@@ -60,11 +60,12 @@ def build(home: Path, shape: Shape) -> None:
 
 def _store_bytes(database: sqlite3.Connection, root: Path) -> None:
     """Give each current output the bytes of the run that was copied."""
-    made = {name: (root / place).read_bytes() for name, place in database.execute(f"{_LOCATIONS} WHERE output.version = 1")}
-    for asset, location in database.execute(f"{_LOCATIONS} JOIN current_output ON output.id = current_output.output"):
+    of_first_run = f"{_LOCATIONS} WHERE output.run_id = (SELECT id FROM run ORDER BY requested_at LIMIT 1)"
+    made = {name: (root / location).read_bytes() for name, location in database.execute(of_first_run)}
+    for name, location in database.execute(f"{_LOCATIONS} JOIN current_output ON output.id = current_output.output"):
         os.makedirs(root / os.path.dirname(location), exist_ok=True)
         with open(root / location, "wb") as file:
-            file.write(made[asset])
+            file.write(made[name])
 
 
 def _layers(count: int) -> Pipeline:

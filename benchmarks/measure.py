@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
@@ -27,10 +28,14 @@ class Sizes(NamedTuple):
     lines: int = 2_000
     graphs: tuple[int, ...] = (1_000, 10_000, 100_000)
     history: Shape = Shape(assets=200, partitions=50, rounds=100)
+    verbs: int | None = None
+    """How many of the reading verbs; ``None``: all of them."""
 
 
 FULL = Sizes()
-TINY = Sizes(1, calls=20, chain=4, fan=5, steps=6, lines=5, graphs=(300,), history=Shape(assets=42, partitions=2, rounds=2))
+TINY = Sizes(
+    1, calls=20, chain=4, fan=5, steps=6, lines=5, graphs=(300,), history=Shape(assets=42, partitions=2, rounds=2), verbs=2
+)
 
 
 class Budget(NamedTuple):
@@ -42,6 +47,29 @@ class Budget(NamedTuple):
     def text(self, unit: str) -> str:
         """The budget as people read it."""
         return f"{self.most:g} {unit}" + (f", {self.ratio:g}x" if self.ratio else "")
+
+
+class Took(float):
+    """How long something took, and in ``cpu`` how much of a core it used meanwhile, children that have ended included."""
+
+    cpu: float
+
+
+def stopwatch(scale: float) -> Callable[[], Took]:
+    """Begin to measure; the function that is returned says what it took since, in seconds times *scale*."""
+    wall, cpu = time.perf_counter(), _cpu()
+
+    def stop() -> Took:
+        took = Took((time.perf_counter() - wall) * scale)
+        took.cpu = (_cpu() - cpu) * scale
+        return took
+
+    return stop
+
+
+def _cpu() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 class Bench:
@@ -56,20 +84,21 @@ class Bench:
         """A new folder; it stays until the whole run has ended, because deleting files makes creating the next ones slower."""
         return Path(mkdtemp(dir=self.folder))
 
-    def alternating(self, *measures: Callable[[], float]) -> list[list[float]]:
-        """Take the figures in turn, as often as the sizes say, after one of each that does not count."""
+    def alternating(self, *measures: Callable[[], float], most: int | None = None) -> list[list[float]]:
+        """Take the figures in turn, as often as the sizes say (and *most*), after one of each that does not count."""
         for measure in measures:
             measure()
-        rounds = [[measure() for measure in measures] for _ in range(self.sizes.repetitions)]
+        repetitions = min(most or self.sizes.repetitions, self.sizes.repetitions)
+        rounds = [[measure() for measure in measures] for _ in range(repetitions)]
         return [list(taken) for taken in zip(*rounds, strict=True)]
 
-    def report(  # noqa: PLR0913 - the fields of a line
+    def report(
         self,
         case: str,
         unit: str,
-        taken: list[float],
+        taken: Sequence[float],
         *,
-        floor: list[float] | None = None,
+        floor: Sequence[float] | None = None,
         floor_is: str = "",
         budget: Budget | None = None,
         **more: Any,
@@ -82,6 +111,10 @@ class Bench:
         if floor is not None:
             ratio = statistics.median(a / b for a, b in zip(taken, floor, strict=True))
             line |= {"floor": short(statistics.median(floor)), "ratio": short(ratio), "floor_is": floor_is}
+        if isinstance(taken[0], Took):
+            line["cpu"] = short(statistics.median(took.cpu for took in taken))
+            if floor is not None and isinstance(floor[0], Took):
+                line["cpu_ratio"] = short(statistics.median(a.cpu / b.cpu for a, b in zip(taken, floor, strict=True) if b.cpu))
         if budget is not None:
             within = line["median"] <= budget.most and (budget.ratio is None or line["ratio"] <= budget.ratio)
             line |= {"budget": budget.text(unit), "met": within}
@@ -140,6 +173,6 @@ def process(code: str, *arguments: str, **environment: str) -> str:
 
 def process_ms(code: str, *arguments: str) -> float:
     """Milliseconds of a whole Python process that runs *code*."""
-    started = time.perf_counter()
+    stop = stopwatch(1000)
     process(code, *arguments)
-    return (time.perf_counter() - started) * 1000
+    return stop()

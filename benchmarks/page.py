@@ -44,26 +44,26 @@ python -m benchmarks --write                  # keeps the figures in docs/perfor
 ## How to read the figures
 
 - A figure is the **median** of *n* repetitions; the spread is their smallest and greatest. A first repetition is thrown away.
-- The **floor** is the least that could do the work, or the same work at its smallest, measured in turn with the figure in the same
-  minutes. The **ratio** is the median of the pairwise ratios. Another machine, or a busy one, has other microseconds and about
-  the same ratios: compare those first.
-- `others` in docs/performance.json says how many cores other processes kept busy meanwhile, `spin_ms` what a fixed loop took. On
-  this machine the loop took {spin} ms; the same code differs by up to 1.8x from one minute to the next, so a difference below that
-  between two tables is noise unless the ratios differ as well.
+- The **floor** is the least that could do the work, or the same work at its smallest, measured in turn with the figure in the
+  same minutes. The **ratio** is the median of the pairwise ratios. Another machine, or a busy one, has other microseconds and
+  about the same ratios: compare those first.
+- Noise: `others` in docs/performance.json says how many cores other processes kept busy meanwhile ({others} here), `spin_ms` what
+  a fixed loop took ({spin} ms here). The same code differs by up to 1.8x from one minute to the next, so a difference below that
+  between two tables is noise unless the ratios differ as well. Where *cpu* is given, it is what the processes themselves used.
 - Nothing is deleted while a run measures: creating files is slower after files were deleted.
 - No figure fails a build. That the harness works is tested, with tiny sizes.
 """
 
 PEERS_INTRO = """## Beside the peers
 
-The peers were measured once, with scripts of their own, on the same kind of machine: {machine}. They were *not* measured in the same
-minutes as FlowStone, and they do different work for "a step": the column *record* says what is left of one afterwards. FlowStone
+The peers were measured once, with scripts of their own, on the same kind of machine: {machine}. They were *not* measured in
+the same minutes as FlowStone, and they do different work for "a step": *record* says what is left of one afterwards. FlowStone
 leaves a claimed and settled attempt, the exact inputs, every event, and a version that survives `kill -9`. Shapes: a chain of 200
 no-op steps; a fan of 1,000 (a root, 998 steps behind it, a step that takes all of them). Microseconds a step over the whole run.
 
 To run the peers again: one virtual environment each with the version named here, byte-compiled, everything pinned to one core
-(`taskset -c 0`), five repetitions in fresh processes, console logging at the peer's default level to the null device. Their scripts,
-raw notes and pitfalls stand with the project's shared design material (`bench/README.md` there), not in this repository.
+(`taskset -c 0`), three repetitions in fresh processes, console logging at the peer's default level to the null device. Their
+scripts, raw notes and pitfalls stand with the project's shared design material (`bench/README.md` there), not in this repository.
 """
 
 
@@ -116,9 +116,16 @@ def render(kept: dict[str, Any], peers: dict[str, Any]) -> str:
     groups = {name: kept["groups"][name] for name in TITLES if name in kept["groups"]}
     figures = [figure for group in groups.values() for figure in group["figures"]]
     spins = sorted(figure["spin_ms"] for figure in figures)
+    others = sorted(figure["others"] for figure in figures)
     told = ", ".join(kept["machine"].values())
     parts = [
-        INTRO.format(machine=told, minutes=10, groups=", ".join(TITLES), spin=f"{spins[0]:.1f} to {spins[-1]:.1f}"),
+        INTRO.format(
+            machine=told,
+            minutes=10,
+            groups=", ".join(TITLES),
+            spin=f"{spins[0]:.1f} to {spins[-1]:.1f}",
+            others=f"{others[0]:.1f} to {others[-1]:.1f}",
+        ),
         _budgets(figures),
         PEERS_INTRO.format(machine=peers["machine"]) + _beside(figures, peers),
         *(f"## {TITLES[name]}\n\nMeasured on {group['date']}.\n\n{_table(group['figures'])}" for name, group in groups.items()),

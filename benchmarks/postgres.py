@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.graphs import chain
-from benchmarks.measure import Bench, per_call
+from benchmarks.measure import Bench, per_call, stopwatch
 from flowstone import Event, FlowStone, event
 from flowstone.foundation import settings
 
@@ -50,9 +49,9 @@ def measure(bench: Bench) -> None:
             found = settings.load(arguments={"home": str(home), "project": project, "database.url": url})
             with FlowStone(pipeline, settings=found) as flow:
                 flow.run("n0").raise_if_failed()
-                started = time.perf_counter()
+                stop = stopwatch(1e6 / len(pipeline))
                 flow.run(force=True).raise_if_failed()
-                return (time.perf_counter() - started) * 1e6 / len(pipeline)
+                return stop()
 
         pipeline = chain(bench.sizes.chain, "memory")
         found = settings.load(arguments={"home": str(home), "project": "bench", "database.url": url})

@@ -61,9 +61,8 @@ def measure(bench: Bench) -> None:
 
 def _memory(bench: Bench) -> None:
     """The most memory a run holds, absolute and over bare Python."""
-    size, peaks = str(bench.sizes.steps), []
-    for _ in range(min(3, bench.sizes.repetitions)):
-        peaks.append(json.loads(process(RUN, str(bench.scratch()), size)))
+    times, size = min(3, bench.sizes.repetitions), str(bench.sizes.steps)
+    peaks = [json.loads(process(RUN, str(bench.scratch()), size)) for _ in range(times)]
     bare, imported, most = ([peak[i] for peak in peaks] for i in range(3))
     bench.report(
         f"peak memory of a run of {bench.sizes.steps:,} steps", "MB", most, floor=bare, floor_is="bare Python", budget=Budget(70),

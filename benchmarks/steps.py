@@ -6,11 +6,12 @@ import hashlib
 import os
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.graphs import chain, following
-from benchmarks.measure import Bench, Budget
+from benchmarks.measure import Bench, Budget, stopwatch
 from flowstone import FlowStone, Pipeline, asset
 from flowstone.app.pipelines import load_pipeline
 from flowstone.assets.options import EXECUTORS
@@ -55,9 +56,9 @@ def once(bench: Bench, pipeline: Pipeline, *, warm: bool = False, **how: Any) ->
     """Microseconds a step of one run in a new store; *warm*: every asset has a value already, so that its folder exists."""
     with FlowStone(pipeline, home=bench.scratch()) as flow:
         flow.run(None if warm else next(iter(pipeline)).name, **how).raise_if_failed()
-        started = time.perf_counter()
+        stop = stopwatch(1e6 / len(pipeline))
         flow.run(force=True, **how).raise_if_failed()
-        return (time.perf_counter() - started) * 1e6 / len(pipeline)
+        return stop()
 
 
 def _taped(bench: Bench, pipeline: Pipeline) -> list[Statement]:
@@ -76,15 +77,15 @@ def _by_hand(bench: Bench, statements: list[Statement], pipeline: Pipeline) -> f
     database = sqlite3.connect(home / "flowstone.db", isolation_level=None, cached_statements=256)
     database.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
     cursor = database.cursor()
-    started = time.perf_counter()
+    stop = stopwatch(1e6 / len(pipeline))
     for sql, parameters, many in statements:
         if many:
             cursor.executemany(sql, parameters)
         else:
             cursor.execute(sql, parameters)
-    elapsed = (time.perf_counter() - started) * 1e6 / len(pipeline)
+    took = stop()
     database.close()
-    return elapsed
+    return took
 
 
 def measure(bench: Bench) -> None:
@@ -163,7 +164,8 @@ def executors(bench: Bench) -> None:
         for io in ("memory", "files"):
             pipeline = _in_a_file(bench, f"{shape}({size}, {io!r})", shape)
             running = [name for name in EXECUTORS if (name, io) != ("process", "memory")]
-            figures = bench.alternating(*(lambda name=name: once(bench, pipeline, warm=True, executor=name) for name in running))
+            measures = [partial(once, bench, pipeline, warm=True, executor=name) for name in running]
+            figures = bench.alternating(*measures)
             for name, taken in zip(running, figures, strict=True):
                 bench.report(f"{shape} of {size:,}, {io}, {name}", "us/step", taken, floor=figures[0], floor_is="inline")
 

@@ -7,7 +7,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 # what users write
-from flowstone.assets import Asset, Daily, Keys, Pipeline, Resource, Retry, Static, asset, latest_before, resource, same, source
+from flowstone.assets import (
+    Asset,
+    Daily,
+    Keys,
+    Pipeline,
+    Resource,
+    Retry,
+    Static,
+    all_partitions,
+    asset,
+    last,
+    latest_before,
+    resource,
+    same,
+    source,
+)
 
 # events of your own
 from flowstone.events.event import Attribute, Bytes, Count, Event, Label, Nanoseconds, Text, event, measurement
@@ -34,8 +49,8 @@ _LAZY = {
 
 __all__ = [  # noqa: RUF022 - grouped by what the names are for
     # what users write
-    "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Resource", "Retry", "Static", "asset", "latest_before",
-    "resource", "same", "source",
+    "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Resource", "Retry", "Static", "all_partitions", "asset",
+    "last", "latest_before", "resource", "same", "source",
     # running it
     "FlowStone", "RunResult", "StepResult",
     # events of your own

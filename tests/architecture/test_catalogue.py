@@ -8,7 +8,7 @@ import re
 import pytest
 
 CATALOGUE = "src/flowstone/events/catalogue"
-EMITTERS = frozenset({"emit", "deliver", "span", "record_event"})
+EMITTERS = frozenset({"emit", "build", "deliver", "span", "record_event"})
 
 
 def _event_name(node: ast.AST) -> str | None:

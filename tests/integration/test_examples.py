@@ -68,6 +68,16 @@ SHOWS = {
         "after invalidating prices: [('prices', 'missing'), ('average', 'outdated'), ('headline', 'outdated')]",
         ", 0 failed",
     ],
+    "08_resources.py": [
+        "connect to warehouse.local\ndisconnect from warehouse.local\nconnect to warehouse.local\nbegin\nend\n",
+        "2 orders, session on warehouse.local\ndisconnect from warehouse.local\n",
+        "in a test: 2 orders, session on nowhere",
+    ],
+    "09_streaming.py": [
+        "['page 0', 'page 1', 'page 2'] {'rows': 499950, 'most': 9999}",
+        "first piece: (65536, 2)",
+        "export: export.parquet external",
+    ],
 }
 
 

@@ -253,9 +253,10 @@ while True:
         upgrade_until(len(seen) + 1)
     ended = os.waitpid(child, 0)[1]
     seen.append(version())
-    if ended == 0:
+    if not os.WIFSIGNALED(ended):
         break
 print(json.dumps(seen))
+sys.exit(os.WEXITSTATUS(ended))
 """
 
 

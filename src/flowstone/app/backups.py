@@ -92,6 +92,7 @@ def restore(deployment: Deployment, file: Path, *, folder: Path | None, replace:
                 "payload": msgspec.json.encode(happened).decode(),
             }  # fmt: skip
             rows = backups.fill(database.backend, source, replace=replace, note=note)
+            deployment.dispatcher.deliver(happened)
             if not verify:
                 return Checked(schema=SCHEMA_VERSION, rows=rows)
             with database.reading() as connection:

@@ -35,7 +35,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     kept: list[OutputRecord]
     """Other versions of the same asset and partition that have bytes."""
     downstream: list[OutputRecord]
-    """What was made from the erased outputs, with bytes that may tell of them."""
+    """What was made from the erased bytes, and has bytes that may tell of them."""
 
 
 class Erasing:
@@ -54,13 +54,14 @@ class Erasing:
             chosen = versions if all_versions else [version for version in versions if version.id == wanted]
             if chosen[0].manager == OBSERVED:
                 raise UsageError(f"{asset} is observed only: its bytes are not kept here", hint="erase them where they are")
-            gone = [version for version in versions if not version.gone and _same_bytes(version, chosen)]
+            alike = [version for version in versions if _same_bytes(version, chosen)]
+            gone = [version for version in alike if not version.gone]
             free_or_raise(connection, self._project, gone)
             return Erasure(
                 outputs=gone or [version for version in chosen if version.gone],
                 current=current.id if current and current in gone else "",
                 kept=[version for version in versions if not version.gone and version not in gone],
-                downstream=_downstream(connection, gone),
+                downstream=_downstream(connection, alike),
             )
 
     def erase(self, planned: Erasure, reason: str) -> None:
@@ -139,9 +140,9 @@ def _same_bytes(version: OutputRecord, chosen: list[OutputRecord]) -> bool:
     return any(told[0] == (c.manager, c.digest) or told[1] == (c.manager, c.location) for c in chosen)
 
 
-def _downstream(connection: Connection, gone: list[OutputRecord]) -> list[OutputRecord]:
+def _downstream(connection: Connection, alike: list[OutputRecord]) -> list[OutputRecord]:
+    """What was made from the same bytes, whichever version had them."""
     made: dict[str, OutputRecord] = {}
-    for output in gone:
+    for output in alike:
         made |= walk(connection, output, down=True).outputs
-    erased = {output.id for output in gone}
-    return [output for output in made.values() if output.id not in erased and not output.gone]
+    return [output for output in made.values() if output not in alike and not output.gone]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ from flowstone.app.conditions import Condition, Conditions
 from flowstone.app.distributions import installed
 from flowstone.app.found import Found
 from flowstone.app.wiring import Deployment
+from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.decision import short
 from flowstone.ledger.lineage import Walk, walk
@@ -113,15 +115,39 @@ def _changes(before: OutputRecord | None, output: OutputRecord | None, now: Walk
         changes.append(Change("code", f"definition {short(before.definition)} -> {short(output.definition)}"))
     if before.config != output.config:
         changes.append(Change("config", "changed"))
-    old = {edge.parameter: then.outputs[edge.upstream] for edge in then.edges if edge.downstream == before.id}
-    for edge in now.edges:
-        if edge.downstream != output.id:
-            continue
-        new = now.outputs[edge.upstream]
-        used = old.pop(edge.parameter, None)
-        if used is None:
-            changes.append(Change("inputs", f"{edge.parameter} was not used before"))
-        elif used.digest != new.digest:
-            changes.append(Change("inputs", f"{new.asset} changed: sha256 {short(used.digest)} -> {short(new.digest)}"))
-    changes += [Change("inputs", f"{parameter} is not used any more") for parameter in old]
+    changes += [Change("inputs", text) for text in _input_changes(_inputs_of(then, before), _inputs_of(now, output))]
     return changes
+
+
+def _inputs_of(found: Walk, output: OutputRecord) -> dict[str, dict[str, OutputRecord]]:
+    """What the output was made from: parameter → partition → output."""
+    inputs: dict[str, dict[str, OutputRecord]] = {}
+    for edge in found.edges:
+        if edge.downstream == output.id:
+            used = found.outputs[edge.upstream]
+            inputs.setdefault(edge.parameter, {})[used.partition] = used
+    return inputs
+
+
+def _input_changes(then: dict[str, dict[str, OutputRecord]], now: dict[str, dict[str, OutputRecord]]) -> Iterator[str]:
+    for parameter, used in now.items():
+        old = then.get(parameter, {})
+        if not old:
+            yield f"{parameter} was not used before"
+        elif len(used) == len(old) == 1:  # of whichever partition
+            yield from _difference(*old.values(), *used.values(), name=next(iter(used.values())).asset)
+        else:
+            for partition in dict.fromkeys([*old, *used]):
+                name = f"{parameter} {display_key(decode_key(partition))}"
+                if partition not in old:
+                    yield f"{name} was not used before"
+                elif partition not in used:
+                    yield f"{name} is not used any more"
+                else:
+                    yield from _difference(old[partition], used[partition], name=name)
+    yield from (f"{parameter} is not used any more" for parameter in then if parameter not in now)
+
+
+def _difference(old: OutputRecord, new: OutputRecord, *, name: str) -> Iterator[str]:
+    if old.digest != new.digest:
+        yield f"{name} changed: sha256 {short(old.digest)} -> {short(new.digest)}"

@@ -10,7 +10,7 @@ from flowstone.assets.definition import definition_digest, definition_notes, des
 from flowstone.assets.drawing import render_dot, render_mermaid, render_text
 from flowstone.assets.graph import Graph
 from flowstone.assets.keys import PartitionKey, decode_key, display_key, encode_key
-from flowstone.assets.mappings import PartitionMapping, latest_before, same, upstream_keys
+from flowstone.assets.mappings import PartitionMapping, all_partitions, last, latest_before, same, upstream_keys
 from flowstone.assets.partitions import Keys, Partitions, Static
 from flowstone.assets.pipeline import Pipeline
 from flowstone.assets.policies import Retry
@@ -32,6 +32,7 @@ __all__ = [
     "Resource",
     "Retry",
     "Static",
+    "all_partitions",
     "asset",
     "decode_key",
     "definition_digest",
@@ -39,6 +40,7 @@ __all__ = [
     "describe",
     "display_key",
     "encode_key",
+    "last",
     "latest_before",
     "render_dot",
     "render_mermaid",

@@ -203,8 +203,9 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     A parameter with a default is an optional dependency. *deps* gives parameters other assets, *after* orders without loading,
     *mapping* says which upstream keys a parameter needs. *code_version* replaces the look at the code. *source* marks an asset
     that reads the outside; *version* returns a short fingerprint of it. *executor* says where it runs, *concurrency* how many
-    of its attempts run at once in a run, *timeout* (seconds) ends an attempt, which then runs in a child process. Raises ``ValidationError`` for options of the wrong
-    kind; everything that needs the other assets is checked when a ``Pipeline`` is built.
+    of its attempts run at once in a run, *timeout* (seconds) ends an attempt, which then runs in a child process. Raises
+    ``ValidationError`` for options of the wrong kind; everything that needs the other assets is checked when a ``Pipeline`` is
+    built.
     """
     if function is not None:
         return _declare(function, name, {})

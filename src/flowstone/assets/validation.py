@@ -9,7 +9,7 @@ from typing import Any
 
 from flowstone.assets.asset import AnyAsset, Asset
 from flowstone.assets.graph import find_cycles, path_text
-from flowstone.assets.mappings import PartitionMapping
+from flowstone.assets.mappings import Last, PartitionMapping, gathers
 from flowstone.assets.partitions import Partitions
 from flowstone.assets.resources import Resource
 from flowstone.assets.signature import RESERVED, Parameter, parameter_names
@@ -194,6 +194,8 @@ def _partition_problem(asset: AnyAsset, parameter: Parameter, upstream: AnyAsset
         if mapping is None:
             return None
         return f"{where} has a mapping, but {upstream.name!r} is not partitioned; remove the mapping"
+    if gathers(mapping):
+        return _gathering_problem(where, mapping, asset.partitions, upstream)
     if asset.partitions is None:
         return f"{where} needs {upstream.name!r}, which is partitioned, while this asset is not; give it partitions= as well"
     return _mapping_problem(where, mapping, asset.partitions, upstream.name, upstream.partitions)
@@ -206,6 +208,19 @@ def _mapping_problem(
         return f"{where} has the mapping {mapping.describe()}, but the keys of {name!r} have no order; partition by Daily"
     reason = upstream.mismatch(downstream)
     return f"{where} needs {name!r} of the same key, but {reason}; give both the same partitions=" if reason else None
+
+
+def _gathering_problem(
+    where: str, mapping: PartitionMapping | None, downstream: Partitions | None, upstream: AnyAsset
+) -> str | None:
+    if not isinstance(mapping, Last) or upstream.partitions is None:
+        return None  # other mappings may make any key of any other
+    if not upstream.partitions.ordered:
+        return (
+            f"{where} has the mapping {mapping.describe()}, but the keys of {upstream.name!r} have no order; use all_partitions()"
+        )
+    reason = upstream.partitions.mismatch(downstream) if downstream is not None else None
+    return f"{where} needs the last keys of {upstream.name!r}, but {reason}; give both the same partitions=" if reason else None
 
 
 def _cycles(assets: Mapping[str, AnyAsset], resources: Mapping[str, Resource]) -> Iterator[str]:

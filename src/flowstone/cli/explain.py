@@ -247,7 +247,9 @@ def _next(found: Explanation, evidence: Evidence) -> str:
 def _plain(found: Explanation, evidence: Evidence) -> dict[str, Any]:
     walked, output, last = found.lineage, found.output, found.condition.last
     direct = [edge for edge in walked.edges if output and edge.downstream == output.id] if walked else []
-    made_from = {edge.parameter: plain_of(walked.outputs[edge.upstream]) for edge in direct} if walked else {}
+    made_from = (
+        [{"parameter": edge.parameter, "output": plain_of(walked.outputs[edge.upstream])} for edge in direct] if walked else []
+    )
     return {
         **plain_of({"asset": found.asset, "partition": found.partition}),
         "state": found.condition.state,
@@ -256,7 +258,7 @@ def _plain(found: Explanation, evidence: Evidence) -> dict[str, Any]:
         "versions": found.versions,
         "run": plain_of(found.run) if found.run else None,
         "attempts": [plain_of(attempt) for attempt in found.attempts],
-        "inputs": [{"parameter": parameter, "output": made} for parameter, made in made_from.items()],
+        "inputs": made_from,
         "before": plain_of(found.before) if found.before else None,
         "notes": found.notes,
         "changes": [change._asdict() for change in found.changes],

@@ -89,7 +89,7 @@ def _folder_of(reference: str, base: Path) -> Path:
         return base
     path = base / place
     if not path.is_file():
-        raise LoadError(f"there is no file {path}", hint="give -p FILE_OR_MODULE[:NAME]")
+        raise loading.no_file(path)
     return path.resolve().parent
 
 

@@ -122,7 +122,7 @@ class MaterializationException(_OfAttempt, frozen=True, kw_only=True):
     """An attempt ended without a value."""
 
     kind: Label
-    """``error``; ``timeout``; ``worker_lost``: its process died; ``postponed`` (``RetryLater``) and ``cancelled`` are no errors."""
+    """``error``, ``timeout``, ``worker_lost``: its process died; ``postponed`` (``RetryLater``), ``cancelled``: no errors."""
     final: bool
     duration_ns: Nanoseconds
     type: Label

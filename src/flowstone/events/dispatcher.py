@@ -7,19 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flowstone.events.event import Event
-from flowstone.events.handlers import Handler, HandlerInfo, QueuedHandler
+from flowstone.events.handlers import Depth, Handler, HandlerInfo, QueuedHandler
 from flowstone.events.spans import Span, SpanKind
 from flowstone.foundation.clock import Clock, SystemClock
 from flowstone.foundation.errors import EventError, HandlerError
 from flowstone.foundation.redaction import Redactor
 
-MAX_DEPTH = 16  # handlers that emit events that reach handlers that emit ...
-
-
-class _Depth(threading.local):
-    """How many handlers of this thread are inside each other."""
-
-    value = 0
+MAX_DEPTH = 8  # handlers that emit events that reach handlers that emit ...
 
 
 class Dispatcher:
@@ -33,7 +27,7 @@ class Dispatcher:
         self._handlers: dict[str, Handler] = {}
         self._table: dict[type[Event], tuple[Handler, ...]] = {}
         self._lock = threading.Lock()
-        self._depth = _Depth()
+        self.depth = Depth()
         self._declared: set[type[Event]] = set()
         self.too_deep = 0
 
@@ -128,16 +122,16 @@ class Dispatcher:
         return found
 
     def _show(self, handlers: tuple[Handler, ...], happened: Event) -> None:
-        depth = self._depth.value
+        depth = self.depth.value
         if depth >= MAX_DEPTH:
             self.too_deep += 1
             return
-        self._depth.value = depth + 1
+        self.depth.value = depth + 1
         try:
             for handler in handlers:
                 handler.handle(happened)
         finally:
-            self._depth.value = depth
+            self.depth.value = depth
 
 
 def _pattern(item: str | type[Event]) -> str:

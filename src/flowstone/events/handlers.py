@@ -34,10 +34,17 @@ class HandlerInfo(NamedTuple):
     quarantined: bool
 
 
+class Depth(threading.local):
+    """How many handlers the current thread's work came through: those it is inside of, and those whose queues it waited in."""
+
+    value = 0
+
+
 class Surroundings(Protocol):
     """What a handler needs of the dispatcher."""
 
     monotonic_ns: Callable[[], int]
+    depth: Depth
 
     def emit(self, cls: type[Event], /, **fields: Any) -> None:
         """Emit an event."""
@@ -132,7 +139,7 @@ class QueuedHandler(Handler):
         self, id: str, patterns: tuple[str, ...], function: Callable[[Event], Any], dispatcher: Surroundings, capacity: int
     ) -> None:
         super().__init__(id, patterns, function, dispatcher)
-        self._queue: queue.Queue[Event | None] = queue.Queue(capacity)
+        self._queue: queue.Queue[tuple[Event, int] | None] = queue.Queue(capacity)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -148,7 +155,7 @@ class QueuedHandler(Handler):
                     thread = threading.Thread(target=self._work, name=f"flowstone-handler-{self.id}", daemon=True)
                     thread.start()
                     self._thread = thread
-                self._queue.put_nowait(happened)
+                self._queue.put_nowait((happened, self._dispatcher.depth.value))
             except (queue.Full, RuntimeError):  # no thread can be started while the interpreter shuts down
                 self.dropped += 1
 
@@ -172,5 +179,6 @@ class QueuedHandler(Handler):
                 return
 
     def _work(self) -> None:
-        while not (self._closed and self._queue.empty()) and (happened := self._queue.get()) is not None:
+        while not (self._closed and self._queue.empty()) and (waiting := self._queue.get()) is not None:
+            happened, self._dispatcher.depth.value = waiting
             super().handle(happened)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from asyncio import CancelledError
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from flowstone.assets.asset import AnyAsset
-from flowstone.assets.keys import PartitionKey
+from flowstone.assets.keys import PartitionKey, decode_key
+from flowstone.assets.mappings import gathers
 from flowstone.events.catalogue import IO_LOAD, IO_STORE
 from flowstone.events.context import Scope
 from flowstone.events.dispatcher import Dispatcher
@@ -25,6 +26,7 @@ from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, R
 from flowstone.execution.resources import OpenResources
 from flowstone.foundation.errors import ExecutionError, FormatError, RetryLater
 from flowstone.io_managers import External, IOManagers, Output, Target
+from flowstone.io_managers.annotations import value_of
 from flowstone.ledger.failures import describe
 from flowstone.observability.capture import Capture
 
@@ -36,6 +38,8 @@ class Loading:
     parameter: str
     asset: AnyAsset
     output: Output
+    partition: str
+    """The upstream's encoded key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,18 @@ class Work:
 
 
 class Body:
-    """Runs attempts with one set of tools."""
+    """Runs attempts with one set of tools; *ends_now* tells whether a run's bodies are to end, as far as they can be ended."""
 
-    def __init__(self, dispatcher: Dispatcher, io: IOManagers, capture: Capture, resources: OpenResources) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        io: IOManagers,
+        capture: Capture,
+        resources: OpenResources,
+        ends_now: Callable[[str], bool] = lambda run_id: False,  # noqa: ARG005 - a child is killed instead
+    ) -> None:
         self._dispatcher, self._io, self._capture, self._resources = dispatcher, io, capture, resources
+        self._ends_now = ends_now
         self._process = os.getpid()
 
     def run(self, work: Work) -> Report:
@@ -99,16 +111,23 @@ class Body:
     def _produce(self, work: Work, ctx: Context, shown: _Shown, arguments: dict[str, Any]) -> Outcome:
         """Load the inputs, call the function, store what it gives; *arguments* are the open resources by parameter."""
         asset = work.asset
-        loading = {item.parameter: item for item in work.inputs}
+        loading: dict[str, list[Loading]] = {}
+        for item in work.inputs:
+            loading.setdefault(item.parameter, []).append(item)
         for parameter in asset.parameters:
             if parameter.kind != "asset":
                 arguments[parameter.name] = ctx if parameter.kind == "ctx" else work.config
             elif parameter.name in loading:
-                arguments[parameter.name] = self._load(asset.annotation_of(parameter), loading[parameter.name], shown)
+                annotation, items = asset.annotation_of(parameter), loading[parameter.name]
+                if gathers(asset.mapping.get(parameter.name)):
+                    each = value_of(annotation)
+                    arguments[parameter.name] = {decode_key(item.partition): self._load(each, item, shown) for item in items}
+                else:
+                    arguments[parameter.name] = self._load(annotation, items[0], shown)
         value = asset(**arguments)
         self._leave_if_forked()
         if isinstance(value, CoroutineType):
-            value = run_coroutine(value)
+            value = run_coroutine(value, lambda: self._ends_now(work.target.run_id))
         elif isinstance(value, AsyncGeneratorType):
             raise FormatError(
                 f"asset {asset.name!r}: an async generator cannot be stored", hint="yield from def, or return a list"

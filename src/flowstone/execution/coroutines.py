@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 LOOK_UP_SECONDS = 0.2  # a signal that arrives just before a wait begins is seen when the wait ends
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def run_coroutine(coroutine: Coroutine[Any, Any, Any], ends_now: Callable[[], bool] = bool) -> Any:
     """Return what *coroutine* returns, or raise what it raises; it has an event loop in a thread of its own.
 
     It sees this thread's context variables. What interrupts the waiting (Ctrl-C) cancels it, waits until it has ended, and is
-    raised; a second interrupt does not wait.
+    raised; a second interrupt does not wait. So does *ends_now*, asked while it runs: true is an interrupt.
     """
-    return _Running(coroutine).result()
+    return _Running(coroutine).result(ends_now)
 
 
 class _Running:
@@ -32,11 +32,13 @@ class _Running:
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=lambda: context.run(self._work), name="flowstone-coroutine", daemon=True)
 
-    def result(self) -> Any:
+    def result(self, ends_now: Callable[[], bool]) -> Any:
         try:
             self._thread.start()
             while not self._ended.done():
                 wait([self._ended], LOOK_UP_SECONDS)
+                if ends_now() and not self._ended.done():
+                    raise KeyboardInterrupt
         except RuntimeError:  # no thread can be started
             self._coroutine.close()
             raise

@@ -1,4 +1,4 @@
-"""What an executor asks of a plan: refused before anything begins, because a value in memory cannot reach a child process."""
+"""What an executor asks of a plan: refused before anything begins, because what is in memory cannot reach a child process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.lanes import executor_of
 from flowstone.execution.plan import Plan
+from flowstone.execution.resources import OpenResources
 from flowstone.foundation.errors import UsageError
 from flowstone.io_managers import IOManagers
 
@@ -14,9 +15,11 @@ MAX_THREADS = 32
 NAMED = 5  # assets that are named in one message
 
 
-def check(plan: Plan, pipeline: Pipeline, io: IOManagers, default: str) -> bool:
+def check(plan: Plan, pipeline: Pipeline, io: IOManagers, resources: OpenResources, default: str) -> bool:
     """Return whether the plan needs child processes; raises :class:`UsageError` for values that cannot reach one."""
     crossing = {step.asset for step in plan.steps if _is_process(pipeline, step.asset, default)}
+    if resources.given:
+        _check_resources(crossing, pipeline, resources)
     kept: dict[str, None] = {}
     for step in plan.steps:
         if step.asset in crossing:
@@ -30,6 +33,16 @@ def check(plan: Plan, pipeline: Pipeline, io: IOManagers, default: str) -> bool:
             hint='give them io="files", or use executor="thread" (an asset with a timeout always runs in a child process)',
         )
     return bool(crossing)
+
+
+def _check_resources(crossing: set[str], pipeline: Pipeline, resources: OpenResources) -> None:
+    for asset in sorted(crossing):
+        given = [name for name in pipeline.resources_of(asset) if name in resources.given]
+        if given:
+            raise UsageError(
+                f"asset {asset!r} runs in a child process, which the value given for resource {given[0]!r} cannot reach",
+                hint='use executor="inline" or "thread" with resources={...} (an asset with a timeout always runs in a child)',
+            )
 
 
 def jobs_for(plan: Plan, pipeline: Pipeline, default: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.definition import definition_digest
-from flowstone.assets.keys import PartitionKey
+from flowstone.assets.keys import PartitionKey, decode_key, display_key
 from flowstone.execution.context import VersionContext
 from flowstone.foundation.errors import UsageError
 from flowstone.foundation.serialize import digest_of
@@ -112,6 +112,35 @@ def differences(facts: Facts, current: OutputRecord) -> list[str]:
         found.append("config changed")
     if facts.inputs != current.inputs:
         found.append(INPUTS)
+    return found
+
+
+def changed_inputs(before: Iterable[Made], now: Iterable[Made]) -> list[str]:
+    """What differs between the inputs of then and now, in words, a parameter after the other."""
+    then, found = _by_parameter(before), _by_parameter(now)
+    changes = []
+    for parameter, made in found.items():
+        old = then.get(parameter, {})
+        if len(made) == len(old) == 1:  # another partition of the same parameter is a change, too
+            (one,), (other,) = made.values(), old.values()
+            changes += (
+                [f"{one.asset} changed ({short(other.digest)} -> {short(one.digest)})"] if one.digest != other.digest else []
+            )
+            continue
+        for partition, one in made.items():
+            label = f"{one.asset} {display_key(decode_key(partition))}" if len(made) > 1 else one.asset
+            if partition not in old:
+                changes.append(f"{label} is new")
+            elif old[partition].digest != one.digest:
+                changes.append(f"{label} changed ({short(old[partition].digest)} -> {short(one.digest)})")
+        changes += [f"{one.asset} {display_key(decode_key(p))} is not used any more" for p, one in old.items() if p not in made]
+    return changes + [f"{parameter} is not there any more" for parameter in then if parameter not in found]
+
+
+def _by_parameter(inputs: Iterable[Made]) -> dict[str, dict[str, Made]]:
+    found: dict[str, dict[str, Made]] = {}
+    for made in inputs:
+        found.setdefault(made.parameter, {})[made.partition] = made
     return found
 
 

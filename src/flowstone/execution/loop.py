@@ -107,23 +107,13 @@ class Loop:
         """T2 of the open settlements, the conclusions, and T1 of what begins, together; each T2 alone when that fails."""
         if not (self._open or concluded or computes):
             return []
-        claims: list[tuple[Claim, Compute]] = []
-        refused: list[Compute] = []
         try:
             with self._services.database.transaction() as tx:
-                for settled in self._open:
-                    self._steps.settle(tx, settled)
-                for line in self._lines:
-                    add_line(tx, line)
+                self._settle(tx)
                 if concluded or computes:
-                    ownership.require(tx, self._services, self._session.run_id)
+                    self._steps.guard(tx)
                 observed = self._conclude(tx, concluded)
-                for compute in computes:
-                    claim = self._session.claim(tx, compute)
-                    if claim is not None:
-                        claims.append((claim, compute))
-                    else:
-                        refused.append(compute)
+                claims = [(self._session.claim(tx, compute), compute) for compute in computes]
         except RecordError:
             raise
         except Exception as error:  # the store may refuse in many ways; what is finished must be settled all the same
@@ -135,12 +125,25 @@ class Loop:
         self._settled()
         for record in observed:
             self._session.ended((record.asset, record.partition), Ending("success", record.id, record.digest), record)
-        for claim, _ in claims:
+        return self._claimed(claims)
+
+    def _settle(self, tx: Transaction) -> None:
+        for settled in self._open:
+            self._steps.settle(tx, settled)
+        for line in self._lines:
+            add_line(tx, line)
+
+    def _claimed(self, claims: Sequence[tuple[Claim | None, Compute]]) -> list[tuple[Claim, Compute]]:
+        """Note the claims that were won; the other steps are looked at again later."""
+        won = []
+        for claim, compute in claims:
+            if claim is None:
+                self._delay(compute)
+                continue
             self._running[claim.attempt_row] = (claim, None)
             self._steps.claimed(claim)
-        for compute in refused:
-            self._delay(compute)
-        return claims
+            won.append((claim, compute))
+        return won
 
     def _conclude(self, tx: Transaction, concluded: Sequence[Decision]) -> list[OutputRecord]:
         observed: list[OutputRecord] = []
@@ -233,7 +236,7 @@ class Loop:
             try:
                 with self._services.database.transaction() as tx:
                     self._steps.settle(tx, settled)
-                    for line in self._lines:
+                    for line in self._lines if attempt < tries - 1 else ():  # the record matters more than what was printed
                         add_line(tx, line)
             except RecordError:
                 raise

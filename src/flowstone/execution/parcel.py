@@ -116,16 +116,16 @@ class Task(NamedTuple):
     key: PartitionKey
     target: Target
     manager: str
-    inputs: tuple[tuple[str, str, Output], ...]
+    inputs: tuple[tuple[str, str, Output, str], ...]
     trace_id: str
     previous: Output | None
 
     @classmethod
     def of(cls, work: Work) -> Task:
-        inputs = tuple((item.parameter, item.asset.name, item.output) for item in work.inputs)
+        inputs = tuple((item.parameter, item.asset.name, item.output, item.partition) for item in work.inputs)
         return cls(work.asset.name, work.key, work.target, work.manager, inputs, work.trace_id, work.previous)
 
     def unpack(self, pipeline: Pipeline, config: dict[str, Any], refused: Exception | None) -> Work:
-        inputs = tuple(Loading(parameter, pipeline[name], output) for parameter, name, output in self.inputs)
+        inputs = tuple(Loading(parameter, pipeline[name], output, key) for parameter, name, output, key in self.inputs)
         asset = pipeline[self.asset]
         return Work(asset, self.key, self.target, self.manager, inputs, config, self.trace_id, self.previous, refused)

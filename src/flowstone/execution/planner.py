@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import PartitionKey, decode_key, display_key, encode_key
-from flowstone.assets.mappings import upstream_keys
+from flowstone.assets.mappings import gathers, upstream_keys
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.foundation.errors import DependencyError, PartitionError
@@ -35,7 +35,8 @@ class Planner:
         wanted = {(name, encode_key(key)): key for name in names for key in [self.key_of(self._pipeline[name], partition)]}
         if partition not in (None, "latest") and not any(self._pipeline[name].partitions for name in names):
             raise PartitionError(
-                f"partition {cut(str(partition))!r} was given, but {', '.join(names[:LISTED])} have no partitions", hint="leave it out"
+                f"partition {cut(str(partition))!r} was given, but {', '.join(names[:LISTED])} have no partitions",
+                hint="leave it out",
             )
         keys: dict[str, dict[str, PartitionKey]] = {}
         for (name, encoded), key in wanted.items():
@@ -68,20 +69,7 @@ class Planner:
     def _step(
         self, asset: AnyAsset, encoded: str, key: PartitionKey, keys: dict[str, dict[str, PartitionKey]], *, deps: bool
     ) -> Step:
-        inputs = []
-        for parameter in asset.parameters:
-            if parameter.upstream is None or parameter.upstream in self._pipeline.resources:
-                continue
-            upstream = self._pipeline[parameter.upstream]
-            for other in self._upstream(asset, parameter.name, key, upstream):
-                text = encode_key(other)
-                mapped = asset.mapping.get(parameter.name)
-                if deps and not (mapped is not None and mapped.needs_existing) and self._may_make(asset, upstream, other):
-                    keys.setdefault(upstream.name, {}).setdefault(text, other)
-                inputs.append(Input(parameter.name, upstream.name, text, parameter.optional, planned=True))
-                break
-            else:
-                inputs.append(Input(parameter.name, upstream.name, "", parameter.optional, planned=False))
+        inputs = tuple(self._inputs(asset, key, keys, deps=deps))
         after: list[Place] = []
         for name in asset.after:
             upstream = self._pipeline[name]
@@ -89,11 +77,28 @@ class Planner:
             if deps and self._may_make(asset, upstream, same):
                 keys.setdefault(name, {}).setdefault(encode_key(same), same)
             after.append((name, encode_key(same)))
-        return Step(asset.name, encoded, tuple(inputs), tuple(after))
+        return Step(asset.name, encoded, inputs, tuple(after))
 
-    def _may_make(self, asset: AnyAsset, upstream: AnyAsset, key: PartitionKey) -> bool:
+    def _inputs(
+        self, asset: AnyAsset, key: PartitionKey, keys: dict[str, dict[str, PartitionKey]], *, deps: bool
+    ) -> Iterator[Input]:
+        for parameter in asset.parameters:
+            if parameter.upstream is None or parameter.upstream in self._pipeline.resources:
+                continue
+            upstream, mapping = self._pipeline[parameter.upstream], asset.mapping.get(parameter.name)
+            takes_what_exists = mapping is not None and mapping.needs_existing and not gathers(mapping)
+            others = self._upstream(asset, parameter.name, key, upstream)
+            for other in others:
+                text = encode_key(other)
+                if deps and not takes_what_exists and self._may_make(asset, upstream, other, mapped=mapping is not None):
+                    keys.setdefault(upstream.name, {}).setdefault(text, other)
+                yield Input(parameter.name, upstream.name, text, parameter.optional, planned=True)
+            if not others:
+                yield Input(parameter.name, upstream.name, "", parameter.optional, planned=False)
+
+    def _may_make(self, asset: AnyAsset, upstream: AnyAsset, key: PartitionKey, *, mapped: bool = False) -> bool:
         """Whether *upstream* may be computed for a key *asset* needs: not for a day that is over where the past is refused."""
-        if upstream.partitions is None or upstream.partitions is asset.partitions:
+        if upstream.partitions is None or (upstream.partitions is asset.partitions and not mapped):
             return True
         try:
             upstream.partitions.validate(key, self._now)
@@ -105,18 +110,28 @@ class Planner:
         mapping = asset.mapping.get(parameter)
         existing: Sequence[PartitionKey] = ()
         if mapping is not None and mapping.needs_existing:
-            if upstream.name not in self._existing:
-                with self._database.reading() as connection:
-                    found = outputs.partitions_of(connection, self._project, upstream.name)
-                self._existing[upstream.name] = [decode_key(text) for text in found]
-            existing = self._existing[upstream.name]
+            existing = self._known(upstream) if gathers(mapping) else self._existing_of(upstream.name)
         keys = upstream_keys(mapping, key, upstream.partitions, existing)
-        if len(keys) > 1:
+        if len(keys) > 1 and not gathers(mapping):
             raise PartitionError(
                 f"asset {asset.name!r}: the mapping of {parameter!r} names {len(keys)} keys for {display_key(key)}",
-                hint="a mapping names one upstream key; gathering several is not supported yet",
+                hint="a mapping that names several keys says so: give it the attribute several = True",
             )
         return keys
+
+    def _existing_of(self, name: str) -> list[PartitionKey]:
+        """The keys the asset has outputs for."""
+        if name not in self._existing:
+            with self._database.reading() as connection:
+                found = outputs.partitions_of(connection, self._project, name)
+            self._existing[name] = [decode_key(text) for text in found]
+        return self._existing[name]
+
+    def _known(self, asset: AnyAsset) -> list[PartitionKey]:
+        """The keys of the asset that are due now, and after them others it has outputs for."""
+        due = list(asset.partitions.keys(self._now)) if asset.partitions is not None else []
+        known = {encode_key(key): key for key in [*due, *self._existing_of(asset.name)]}
+        return list(known.values())
 
     def _pin(self, steps: tuple[Step, ...], planned: set[Place], *, refuse_missing: bool) -> tuple[Step, ...]:
         """Give inputs from outside the plan the output that is current now."""

@@ -29,7 +29,7 @@ def preview(session: Session) -> list[Preview]:
             found.append(Preview(step.asset, step.partition, "compute", FORCED))
             changing.add(step.place)
             continue
-        upstream = [item.asset for item in step.inputs if (item.asset, item.partition) in changing]
+        upstream = list(dict.fromkeys(item.asset for item in step.inputs if (item.asset, item.partition) in changing))
         if upstream:
             found.append(
                 Preview(step.asset, step.partition, "depends", f"reused only if {', '.join(upstream)} comes out the same")

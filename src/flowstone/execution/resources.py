@@ -7,7 +7,7 @@ to that attempt.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import GeneratorType
 from typing import Any
@@ -67,6 +67,11 @@ class OpenResources:
         self._lives: set[_Live] = set()
         self._count = 0
         self._lock = threading.Lock()  # of the fields above and of every value's users; never held while users' code runs
+
+    @property
+    def given(self) -> Collection[str]:
+        """The resources that a value was given for; it exists in this process alone."""
+        return self._given.keys()
 
     @contextmanager
     def hold(self, names: Iterable[str], run_id: str) -> Iterator[dict[str, Any]]:

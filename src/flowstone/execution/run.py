@@ -184,13 +184,13 @@ class Runs:
 
     def _check(self, plan: Plan) -> None:
         """Refuse what the executor cannot do, before anything begins."""
-        if crossing.check(plan, self._pipeline, self._services.io, self._how.executor):
+        if crossing.check(plan, self._pipeline, self._services.io, self._services.resources, self._how.executor):
             self._services.children()
 
     def _loop(self, session: Session) -> Loop:
         services, how = self._services, self._how
         jobs = how.jobs or crossing.jobs_for(session.plan, self._pipeline, how.executor)
-        body = Body(services.dispatcher, services.io, services.capture, services.resources)
+        body = Body(services.dispatcher, services.io, services.capture, services.resources, services.stopping.ends_now)
         return Loop(session, Lanes(body, services.stopping, services.children, how.executor), jobs)
 
     def _stopped(self, session: Session, kind: Kind) -> RunResult:

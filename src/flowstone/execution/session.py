@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flowstone.assets.asset import AnyAsset
-from flowstone.assets.keys import decode_key
+from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.body import Loading, Work
 from flowstone.execution.decision import (
@@ -14,6 +14,7 @@ from flowstone.execution.decision import (
     INPUTS,
     Facts,
     Made,
+    changed_inputs,
     facts_of,
     resolved_config,
     short,
@@ -26,12 +27,14 @@ from flowstone.execution.services import Services
 from flowstone.execution.settlement import Claim, Settlement
 from flowstone.execution.step import Steps
 from flowstone.foundation.clock import as_datetime
-from flowstone.foundation.errors import DependencyError, ExecutionError, RecordError, SettingsError
+from flowstone.foundation.errors import DependencyError, ExecutionError, SettingsError
 from flowstone.io_managers import Output, Target
-from flowstone.stores import materializations, outputs, runs
+from flowstone.stores import materializations, outputs
 from flowstone.stores.database import Transaction
 from flowstone.stores.lineage import edges_into
 from flowstone.stores.records import OutputRecord
+
+SHOWN_INPUTS = 5  # of the inputs that changed
 
 
 class Skip(NamedTuple):
@@ -185,13 +188,9 @@ class Session:
         return {name: limit for name in needed if (limit := self.pipeline.resources[name].limit) is not None}
 
     def hindrance(self, compute: Compute) -> Hindrance | None:
-        """What kept a step from being claimed, told once a step; raises :class:`RecordError` when the run is not ours any more."""
+        """What kept a step from being claimed, told once a step."""
         place, project = compute.step.place, self.services.project
         with self.services.database.reading() as connection:
-            if runs.holder(connection, self.run_id) != self.services.process:
-                raise RecordError(
-                    f"{self.run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {self.run_id}"
-                )
             other = materializations.computing(connection, project, *place)
         self._contested.add(place)
         if place in self._delayed:
@@ -215,17 +214,11 @@ class Session:
         with self.services.database.reading() as connection:
             edges = edges_into(connection, [current.id])
             used = outputs.find(connection, [edge.upstream for edge in edges])
-        before = {edge.parameter: used[edge.upstream].digest for edge in edges if edge.upstream in used}
-        now = {made.parameter: made for made in inputs}
-        named = [
-            f"{made.asset} is new"
-            if name not in before
-            else f"{made.asset} changed ({short(before[name])} -> {short(made.digest)})"
-            for name, made in now.items()
-            if before.get(name) != made.digest
-        ]
-        named += [f"{name} is not there any more" for name in before if name not in now]
-        return f"input {', '.join(named)}" if named else INPUTS
+        records = [(edge.parameter, used[edge.upstream]) for edge in edges if edge.upstream in used]
+        before = [Made(parameter, made.asset, made.partition, made.id, made.digest) for parameter, made in records]
+        named = changed_inputs(before, inputs)
+        more = [f"{len(named) - SHOWN_INPUTS} more"] if len(named) > SHOWN_INPUTS else []
+        return f"input {', '.join([*named[:SHOWN_INPUTS], *more])}" if named else INPUTS
 
     def _inputs(self, step: Step) -> tuple[list[Made], list[str]]:
         made, missing = [], []
@@ -234,7 +227,7 @@ class Session:
             if output is not None:
                 made.append(Made(item.parameter, item.asset, item.partition, output.id, output.digest))
             elif not item.optional:
-                missing.append(item.asset)
+                missing.append(f"{item.asset} {display_key(decode_key(item.partition))}" if item.partition else item.asset)
         return made, missing
 
     def _output_of(self, item: Input) -> OutputRecord | None:
@@ -247,7 +240,9 @@ class Session:
         """What the body needs for a claimed attempt."""
         asset, step = claim.asset, claim.step
         target = Target(self.services.project, step.asset, step.partition, self.run_id, claim.number, claim.output_id)
-        inputs = tuple(Loading(i.parameter, self.pipeline[i.asset], as_output(self._outputs[i.output])) for i in claim.inputs)
+        inputs = tuple(
+            Loading(i.parameter, self.pipeline[i.asset], as_output(self._outputs[i.output]), i.partition) for i in claim.inputs
+        )
         previous = self._current.get(step.place)
         manager = asset.io or self.services.io.default
         same = previous is not None and previous.manager == manager

@@ -27,7 +27,7 @@ from flowstone.ledger import failures
 from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
 from flowstone.observability.capture import Line
-from flowstone.stores import errors, logs, materializations, outputs, slots
+from flowstone.stores import errors, logs, materializations, outputs, runs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
@@ -75,6 +75,13 @@ class Steps:
         tx.emit(MaterializationStart, at=now, attempt=number, because=because, **self.where(step))
         output_id = services.ids.numbered("out", row, number)
         return Claim(step, asset, row, attempt, number, output_id, facts, inputs, bool(limits))
+
+    def guard(self, tx: Transaction) -> None:
+        """Raise :class:`RecordError` unless the run is this process's, and keep it so for the transaction."""
+        if not runs.is_held(tx, self._run_id, self._services.process):
+            raise RecordError(
+                f"{self._run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {self._run_id}"
+            )
 
     def claimed(self, claim: Claim) -> None:
         """Note a committed claim."""

@@ -59,6 +59,11 @@ class Stopping:
             return None
         return self._stops.get(run_id) or self._drain
 
+    def ends_now(self, run_id: str) -> bool:
+        """Whether what runs of the run is to end now: users' code that can be ended asks this from time to time."""
+        stop = self.of(run_id)
+        return stop is not None and (stop.deadline is None or self._clock.monotonic_ns() >= stop.deadline)
+
     def request(self, run_id: str) -> BaseException:
         """What to raise after an attempt was interrupted: the stop that was asked for, or else the user's own Ctrl-C."""
         stop = self.of(run_id)

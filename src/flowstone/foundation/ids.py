@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 LENGTH = 12  # 60 bits
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # every step asks: four look-ups instead of eight
 
 
 class Ids:
@@ -25,8 +26,9 @@ class Ids:
         """Return the identifier ``<kind>_<8 characters>_<part>`` of a numbered row: later rows sort later, so indexes grow at
         their end instead of everywhere.
         """
-        digits = "".join([ALPHABET[(number >> shift) & 31] for shift in range(35, -1, -5)])
-        return f"{kind}_{digits}_{part}"
+        pairs = _PAIRS
+        first, second = pairs[(number >> 30) & 1023], pairs[(number >> 20) & 1023]
+        return f"{kind}_{first}{second}{pairs[(number >> 10) & 1023]}{pairs[number & 1023]}_{part}"
 
     def trace_id(self) -> str:
         """Return a new W3C trace id: 32 lower-case hexadecimal digits, not all zero."""

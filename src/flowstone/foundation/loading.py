@@ -26,13 +26,18 @@ def split(reference: str) -> tuple[str, str | None]:
     return (head, name) if colon and name.isidentifier() else (reference, None)
 
 
+def no_file(path: Path) -> LoadError:
+    """The error for a *path* that is no file."""
+    what = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+    return LoadError(what, hint="give -p FILE_OR_MODULE[:NAME]")
+
+
 def load_module(reference: str, base: Path) -> ModuleType:
     """Import a file (relative to *base*) or a module; raises :class:`LoadError` that says what went wrong and where."""
     path = Path(reference) if Path(reference).is_absolute() else base / reference
     is_file = reference.endswith(".py") or "/" in reference
     if is_file and not path.is_file():
-        what = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
-        raise LoadError(what, hint="give -p FILE_OR_MODULE[:NAME]")
+        raise no_file(path)
     try:
         if is_file:
             return _load_file(path.resolve())
@@ -81,6 +86,4 @@ def _failed(reference: str, error: BaseException) -> LoadError:
     where = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
     said = message_of(error)
     text = f": {said[:LONGEST]}{'...' if len(said) > LONGEST else ''}" if said else ""
-    return LoadError(
-        f"importing {reference} raised {type(error).__name__}{where}{text}", hint="mend that line, then try again"
-    )
+    return LoadError(f"importing {reference} raised {type(error).__name__}{where}{text}", hint="mend that line, then try again")

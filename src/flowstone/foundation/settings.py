@@ -49,7 +49,7 @@ KEYS: dict[str, Key] = {
     "outputs.durability": Key(
         one_of("process", "power"), "process", "process: outputs and records survive kill -9; power: also losing power"
     ),
-    "run.executor": Key(one_of("inline", "thread", "process"), "inline", "where assets are computed that do not say so themselves"),
+    "run.executor": Key(one_of("inline", "thread", "process"), "inline", "where assets are computed that do not say so"),
     "run.jobs": Key(a_count_or_all, ALL, "how many attempts run at once in a run, or all: what suits the executor"),
     "run.grace": Key(a_length, "10s", "how long what runs may still finish when flowstone run is asked to stop (SIGTERM)"),
     "logs.level": Key(

@@ -59,6 +59,12 @@ def piece_of(annotation: Any) -> type | None:
     return None if item is Any else class_of(item)
 
 
+def value_of(annotation: Any) -> Any:
+    """Return the annotation of a mapping's values (``int`` for ``dict[str, int]``), ``None`` if it names none."""
+    arguments = typing.get_args(wanted(annotation))
+    return arguments[1] if len(arguments) == 2 else None
+
+
 def library_of(cls: type) -> str:
     """Return the top-level module that defines *cls*."""
     return cls.__module__.partition(".")[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, Update, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, func, or_, select, tuple_, update
 
 from flowstone.stores.asking import Asked, ask
 from flowstone.stores.database import Transaction
@@ -22,7 +22,6 @@ ACTIVE = ("requested", "running", "waiting")
 
 _FIELDS = OutputRecord.__struct_fields__
 _newer, _next = output.alias("newer"), output.alias("next")
-_same_place = tuple_(output.c.project, output.c.asset, output.c.partition)
 
 
 class Superseded(NamedTuple):
@@ -73,15 +72,17 @@ def _superseded() -> Select[Any]:
 def superseded_by(connection: Connection, project: str, run_id: str, keep: int) -> list[Superseded]:
     """The outputs beyond *keep* versions at the places where *run_id* made a new one; looks a bounded number of versions back."""
     last = _newer.c.version - keep
+    same = (_newer.c.project == output.c.project, _newer.c.asset == output.c.asset, _newer.c.partition == output.c.partition)
     query = (
         _superseded()
-        .join(_newer, tuple_(_newer.c.project, _newer.c.asset, _newer.c.partition) == _same_place)
+        .join(_newer, and_(*same))
         .join(materialization, materialization.c.output == _newer.c.id)
         .where(
             materialization.c.run_id == run_id,
             materialization.c.status == "success",
             _newer.c.project == project,
             _newer.c.run_id == run_id,
+            _newer.c.version > keep,
             output.c.version <= last,
             output.c.version > last - LOOK_BACK,
         )

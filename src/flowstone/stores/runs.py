@@ -144,9 +144,14 @@ def project_of(connection: Connection, run_id: str) -> str:
     return str(connection.execute(select(run.c.project).where(run.c.id == run_id)).scalar_one())
 
 
-def holder(connection: Connection, run_id: str) -> str:
-    """The process that works on the run, or nothing."""
-    return str(connection.execute(select(run.c.process).where(run.c.id == run_id)).scalar_one())
+def _held() -> Select[Any]:
+    key = (run.c.id == bindparam("run_id"), run.c.process == bindparam("holder"), run.c.status == "running")
+    return select(run.c.id).where(*key).with_for_update(read=True)
+
+
+def is_held(tx: Transaction, run_id: str, process: str) -> bool:
+    """Whether *process* works on the run; nobody takes it away before this transaction has ended."""
+    return tx.execute(_held, {"run_id": run_id, "holder": process}).fetchone() is not None
 
 
 def held_by(connection: Connection, process: str) -> list[RunRecord]:

@@ -70,7 +70,7 @@ class SqliteBackend:
             self._require_files()
             if self._writer is None:
                 self._writer = self.engine.raw_connection()
-            cursor = self._writer.cursor()
+            cursor = self._writer.driver_connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
         except BaseException:
             self.lock.release()
@@ -245,6 +245,7 @@ _HINTS = {
     "locked": f"another process has been writing for {BUSY_SECONDS:.0f} s; see `flowstone doctor`",
     "readonly": "make the database file and its folder writable for this user",
     "unable to open": "check that the folder exists and is writable, or set FLOWSTONE_HOME",
+    "disk I/O error": "the disk may be full or failing: free space on it and run again; what was committed is safe",
     "disk is full": "free space on that disk and run again; what was committed is safe",
     "malformed": "keep the file, restore a backup",
     "not a database": "the file is something else; move it away or set FLOWSTONE_HOME",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Dialect, Insert, Table, and_, bindparam, insert
@@ -16,24 +17,30 @@ Statement = Callable[[], ClauseElement]
 class Prepared:
     """The SQL text of a statement and how its named values become the driver's parameters."""
 
-    __slots__ = ("_constants", "_order", "sql")
+    __slots__ = ("_constants", "_order", "_take", "sql")
 
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
         self.sql = str(compiled)
         order: Iterable[str] | None = getattr(compiled, "positiontup", None)
         self._order = tuple(order) if order is not None else None
+        self._take = _taking(self._order)
         self._constants = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
 
     def bind(self, values: Mapping[str, Any]) -> Any:
-        """Return *values* as the driver wants them: a list in order, or the mapping itself."""
-        if self._constants:
-            values = {**self._constants, **values}
-        return [values[key] for key in self._order] if self._order is not None else values
+        """Return *values* as the driver wants them: a tuple in order, or the mapping itself."""
+        return self._take({**self._constants, **values} if self._constants else values)
 
     def bind_rows(self, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
         """Return *rows*, whose values are those of *names* in order, as the driver wants them."""
         return rows if self._order == names else [self.bind(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _taking(order: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], Any]:
+    """The function that takes a statement's values in *order* from a mapping, or the mapping itself."""
+    if order is None:
+        return lambda values: values
+    return itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[key] for key in order)
 
 
 class Inserting:

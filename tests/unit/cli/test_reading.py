@@ -28,16 +28,20 @@ def test_status_names_state_and_reason(cli, shop):
 
 
 def test_status_of_a_named_asset_has_every_partition(cli, shop):
-    """Naming an asset shows all its partitions; ``--partition`` shows one."""
+    """Naming an asset shows all its partitions, as ``--all`` does for every one; without, it is the newest; one may be chosen."""
     assert len(cli("status", "daily", "--json").rows) == 2
+    assert sum(row["asset"] == "daily" for row in cli("status", "--all", "--json").rows) == 2
+    assert [row["others"] for row in cli("status", "--json").rows if row["asset"] == "daily"] == [1]
     assert [row["partition"] for row in cli("status", "daily", "--partition", "2020-02-03", "--json").rows] == ["2020-02-03"]
 
 
 def test_status_as_json_has_stable_keys(cli, shop):
     """Each object of ``status --json`` has the same keys; the partition is there as people and as programs write it."""
-    rows = cli("status", "--json").rows
+    rows = cli("status", "--all", "--json").rows
 
-    assert {tuple(row) for row in rows} == {("asset", "partition", "partition_key", "state", "because", "output", "last")}
+    assert {tuple(row) for row in rows} == {
+        ("asset", "partition", "partition_key", "state", "because", "output", "last", "others")
+    }
     day = next(row for row in rows if row["asset"] == "daily" and row["partition"] == "2020-02-03")
     assert (day["partition_key"], day["state"], day["output"]["version"]) == ("d:2020-02-03", "up to date", 1)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", day["output"]["created_at"])

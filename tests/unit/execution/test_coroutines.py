@@ -73,6 +73,23 @@ def test_an_interrupt_cancels_it_and_waits_for_its_end():
     assert ended == ["cleaned up"]
 
 
+def test_it_is_cancelled_when_it_is_to_end():
+    """What is asked while it runs can end it as an interrupt does."""
+    ended, begun = [], threading.Event()
+
+    async def waits():
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cleaned up")
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        run_coroutine(waits(), begun.is_set)
+    assert ended == ["cleaned up"]
+
+
 def test_tasks_it_leaves_behind_are_cancelled():
     """What the coroutine started and did not wait for does not go on after it."""
     ended = []

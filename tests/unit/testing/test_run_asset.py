@@ -117,6 +117,35 @@ def test_config_replaces_declared_defaults():
     assert "'limit'" in caught.value.hint
 
 
+def test_resources_are_given_by_their_names():
+    """A resource's value reaches the parameter that receives it, whatever that is called; an unknown name is refused."""
+
+    @asset(deps={"db": "warehouse"})
+    def rows(db, orders):
+        return [db, orders]
+
+    assert run_asset(rows, resources={"warehouse": "fake"}, inputs={"orders": 1}).value == ["fake", 1]
+    with pytest.raises(UsageError, match="takes no resource 'warehose'") as caught:
+        run_asset(rows, resources={"warehose": "fake"}, inputs={"orders": 1})
+    assert "'warehouse'" in caught.value.hint
+    with pytest.raises(UsageError, match="needs the inputs db"):
+        run_asset(rows, inputs={"orders": 1})
+
+
+def test_async_functions_are_run_to_their_end(capsys):
+    """What an ``async def`` returns is the value; what it prints is captured."""
+
+    @asset
+    async def orders(ctx):
+        print("fetched")
+        ctx.summary("1 order")
+        return ["tea"]
+
+    done = run_asset(orders)
+    assert (done.value, done.summary, [line.message for line in done.lines]) == (["tea"], "1 order", ["fetched"])
+    assert capsys.readouterr().out == "fetched\n"
+
+
 def test_prints_are_shown_by_the_test(capsys):
     """What the function prints is captured and goes on to the test's own output."""
 

@@ -1,0 +1,98 @@
+"""Questions cost what they ask about, not what the store holds: no statement of a verb that reads goes through a whole table."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from flowstone import Daily, Pipeline, Retry, asset
+
+DAYS = Daily("2026-01-01")
+tries = []
+
+
+@asset(partitions=DAYS)
+def orders():
+    return [1, 2, 3]
+
+
+@asset(partitions=DAYS, retries=Retry(attempts=2, delay=0.0))
+def total(orders):
+    tries.append(1)
+    if len(tries) == 1:
+        raise TimeoutError("slow")
+    return sum(orders)
+
+
+@asset(partitions=DAYS)
+def report(total):
+    return str(total)
+
+
+QUESTIONS = {
+    "status": lambda flow, _: flow.status(newest=True),
+    "status of an asset": lambda flow, _: flow.status("total", limit=1),
+    "status of a partition": lambda flow, _: flow.status(partition="2026-01-02"),
+    "explain": lambda flow, _: flow.explain("total"),
+    "explain an old partition": lambda flow, _: flow.explain("total", partition="2026-01-01"),
+    "runs": lambda flow, _: flow.runs(),
+    "runs of a status": lambda flow, _: flow.runs(status="failed"),
+    "show": lambda flow, run: flow.show(run),
+    "show by the beginning of an id": lambda flow, run: flow.show(run[:12]),
+    "upstream": lambda flow, _: flow.lineage("report"),
+    "downstream": lambda flow, _: flow.lineage("orders", direction="downstream"),
+    "impact": lambda flow, _: flow.lineage("orders", direction="impact"),
+    "errors": lambda flow, _: flow.errors(),
+    "errors of an asset": lambda flow, _: flow.errors(asset="total"),
+    "errors of a run": lambda flow, run: flow.errors(run_id=run),
+    "events of a run": lambda flow, run: flow.events(run_id=run),
+    "logs": lambda flow, run: flow.logs(run),
+    "get": lambda flow, _: flow.get("report", partition="2026-01-02"),
+}
+OF_A_RESULT = re.compile(r"SCAN (?:seen|spans|CONSTANT ROW|\(subquery-\d+\)|\d+ CONSTANT ROWS)\b")
+PARTLY = re.compile(r"SCAN (?:pipeline|current_output USING COVERING INDEX)\b")
+"""Not of the history: the versions of the code, and the pointers, of which ``status`` counts those of each asset."""
+
+
+@pytest.fixture
+def shop(flow, tmp_path):
+    """A store with two partitions of three assets, one attempt that failed, and one value that was withdrawn."""
+    made = flow(Pipeline("shop", [orders, total, report]), home=tmp_path)
+    for day in ("2026-01-01", "2026-01-02"):
+        made.run(partition=day).raise_if_failed()
+    made.invalidate("report", partition="2026-01-01")
+    made.close()
+    return flow(home=tmp_path)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_question_reads_a_whole_table(shop, tmp_path, question):
+    """Every statement of the question finds its rows by an index."""
+    run, asked = shop.runs(limit=1)[0].id, []
+
+    def note(_connection, _cursor, statement, parameters, _context, _many):
+        asked.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        QUESTIONS[question](shop, run)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    with sqlite3.connect(tmp_path / "flowstone.db") as database:
+        plans = [
+            (row[3], statement)
+            for statement, parameters in asked
+            if statement.lstrip().startswith(("SELECT", "WITH"))
+            for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    database.close()
+    known = [plan for plan in plans if OF_A_RESULT.match(plan[0]) or PARTLY.match(plan[0])]
+    scans = [plan for plan in plans if plan[0].startswith("SCAN") and plan not in known]
+
+    assert len(plans) > 1
+    assert scans == []
