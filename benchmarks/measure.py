@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from benchmarks.history import Shape
 
@@ -49,10 +49,23 @@ class Budget(NamedTuple):
         return f"{self.most:g} {unit}" + (f", {self.ratio:g}x" if self.ratio else "")
 
 
+T = TypeVar("T", bound=float)
+
+
 class Took(float):
     """How long something took, and in ``cpu`` how much of a core it used meanwhile, children that have ended included."""
 
     cpu: float
+
+
+def beyond(taken: Sequence[Took], base: Sequence[Took]) -> list[Took]:
+    """What each of *taken* took more than its counterpart of *base*."""
+    more = []
+    for one, other in zip(taken, base, strict=True):
+        took = Took(one - other)
+        took.cpu = one.cpu - other.cpu
+        more.append(took)
+    return more
 
 
 def stopwatch(scale: float) -> Callable[[], Took]:
@@ -84,7 +97,7 @@ class Bench:
         """A new folder; it stays until the whole run has ended, because deleting files makes creating the next ones slower."""
         return Path(mkdtemp(dir=self.folder))
 
-    def alternating(self, *measures: Callable[[], float], most: int | None = None) -> list[list[float]]:
+    def alternating(self, *measures: Callable[[], T], most: int | None = None) -> list[list[T]]:
         """Take the figures in turn, as often as the sizes say (and *most*), after one of each that does not count."""
         for measure in measures:
             measure()
@@ -135,20 +148,20 @@ def short(value: float) -> float:
 
 
 def per_call(function: Callable[[], object], number: int) -> float:
-    """Microseconds of one call, over *number* calls."""
+    """Microseconds of one call, over *number* calls, in time of the core: what other processes do meanwhile does not count."""
     loop = range(number)
-    started = time.perf_counter_ns()
+    started = time.process_time_ns()
     for _ in loop:
         function()
-    return (time.perf_counter_ns() - started) / number / 1000
+    return (time.process_time_ns() - started) / number / 1000
 
 
 def spin_ms() -> float:
-    """Milliseconds of a fixed loop: how fast the core is right now."""
-    started, total = time.perf_counter(), 0
+    """Milliseconds of a fixed loop, in time of the core: how fast it is right now."""
+    started, total = time.process_time(), 0
     for i in range(200_000):
         total += i
-    return (time.perf_counter() - started) * 1000
+    return (time.process_time() - started) * 1000
 
 
 def _busy_and_own() -> tuple[float, float, float]:
@@ -171,7 +184,7 @@ def process(code: str, *arguments: str, **environment: str) -> str:
     return ended.stdout
 
 
-def process_ms(code: str, *arguments: str) -> float:
+def process_ms(code: str, *arguments: str) -> Took:
     """Milliseconds of a whole Python process that runs *code*."""
     stop = stopwatch(1000)
     process(code, *arguments)

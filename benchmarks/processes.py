@@ -6,7 +6,7 @@ import json
 from statistics import median
 
 from benchmarks.graphs import chain
-from benchmarks.measure import Bench, Budget, process, process_ms
+from benchmarks.measure import Bench, Budget, beyond, process, process_ms
 from flowstone import FlowStone
 
 VERB = """
@@ -53,7 +53,7 @@ def measure(bench: Bench) -> None:
         taken, floor = bench.alternating(
             lambda code=code, arguments=arguments: process_ms(code, *arguments), lambda: process_ms("pass")
         )
-        over = [a - b for a, b in zip(taken, floor, strict=True)]
+        over = beyond(taken, floor)
         shown = over if "over bare" in case else taken
         bench.report(case, "ms", shown, floor=floor, floor_is="bare Python", budget=budget, over_bare=round(median(over), 1))
     _memory(bench)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.graphs import chain, following
-from benchmarks.measure import Bench, Budget, stopwatch
+from benchmarks.measure import Bench, Budget, Took, beyond, stopwatch
 from flowstone import FlowStone, Pipeline, asset
 from flowstone.app.pipelines import load_pipeline
 from flowstone.assets.options import EXECUTORS
@@ -52,7 +52,7 @@ class _Cursor:
         return getattr(self._cursor, name)
 
 
-def once(bench: Bench, pipeline: Pipeline, *, warm: bool = False, **how: Any) -> float:
+def once(bench: Bench, pipeline: Pipeline, *, warm: bool = False, **how: Any) -> Took:
     """Microseconds a step of one run in a new store; *warm*: every asset has a value already, so that its folder exists."""
     with FlowStone(pipeline, home=bench.scratch()) as flow:
         flow.run(None if warm else next(iter(pipeline)).name, **how).raise_if_failed()
@@ -69,7 +69,7 @@ def _taped(bench: Bench, pipeline: Pipeline) -> list[Statement]:
     return tape.statements
 
 
-def _by_hand(bench: Bench, statements: list[Statement], pipeline: Pipeline) -> float:
+def _by_hand(bench: Bench, statements: list[Statement], pipeline: Pipeline) -> Took:
     """Microseconds a step of exactly the engine's own statements, issued by hand on a copy of the same database."""
     home = bench.scratch()
     with FlowStone(pipeline, home=home) as flow:
@@ -104,7 +104,7 @@ def measure(bench: Bench) -> None:
             lambda warm=warm: once(bench, memory, warm=warm),
             lambda warm=warm: _files_by_hand(bench, size, warm=warm),
         )
-        added = [a - b for a, b in zip(stored, plain, strict=True)]
+        added = beyond(stored, plain)
         bench.report(case, "us", added, floor=floor, floor_is="write, hash, rename, read", budget=Budget(250) if warm else None)
     bench.report("database of a materialization", "bytes", [_bytes(bench, memory)], budget=Budget(4000))
     _first(bench)
@@ -117,12 +117,12 @@ def _bytes(bench: Bench, pipeline: Pipeline) -> float:
     return (home / "flowstone.db").stat().st_size / len(pipeline)
 
 
-def _files_by_hand(bench: Bench, number: int, *, warm: bool) -> float:
+def _files_by_hand(bench: Bench, number: int, *, warm: bool) -> Took:
     """Microseconds of one small file written beside, hashed, renamed, and read back, by hand."""
     folder: Path = bench.scratch()
     for i in range(number if warm else 0):
         os.mkdir(folder / str(i))
-    started = time.perf_counter()
+    stop = stopwatch(1e6 / number)
     for i in range(number):
         place = f"{folder}/{i}"
         if not warm:
@@ -135,7 +135,7 @@ def _files_by_hand(bench: Bench, number: int, *, warm: bool) -> float:
         os.replace(f"{place}/.tmp", f"{place}/value.json")
         with open(f"{place}/value.json", "rb") as file:
             hashlib.sha256(file.read()).hexdigest()
-    return (time.perf_counter() - started) * 1e6 / number
+    return stop()
 
 
 def _first(bench: Bench) -> None:

@@ -10,12 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from flowstone.foundation.errors import UsageError
 from flowstone.stores.tables import process as processes
 from flowstone.testing import isolated_flow
 
@@ -161,7 +160,7 @@ def made_and_ended(folder, url):
 
 
 def test_sigterm_lets_what_runs_finish_and_begins_nothing(project):
-    """Within the grace the step ends as a success; the next one waits with the run: exit 143, no attempt spent; resuming ends it."""
+    """Within the grace the step ends as a success and the next one waits with the run: exit 143; resuming repeats nothing."""
     process = project.start("run", "after", "--grace", "60")
     project.reach("reached_1", process)
     process.send_signal(signal.SIGTERM)
@@ -260,7 +259,8 @@ import sys
 from flowstone import Pipeline, asset
 from flowstone.testing import isolated_flow
 
-pipeline = Pipeline("p", [asset(name="first", code_version="1")(lambda: 1), asset(name="second", code_version="1")(lambda first: 2)])
+first, second = asset(name="first", code_version="1")(lambda: 1), asset(name="second", code_version="1")(lambda first: 2)
+pipeline = Pipeline("p", [first, second])
 with isolated_flow(pipeline, home=sys.argv[1], database_url=sys.argv[2]) as flow:
     flow.run()
     print("ready", flush=True)
@@ -312,8 +312,6 @@ def test_cancelling_races_with_finishing(shared):
 
 def answer(flow, run_id):
     """How the run ended, as the one who cancels it is told."""
-    from flowstone.foundation.errors import UsageError
-
     try:
         return flow.cancel(run_id, wait=DEADLINE).status
     except UsageError as refused:

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 HEAVY = [
-    "alembic", "click", "matplotlib", "numpy", "opentelemetry", "pandas", "polars", "prometheus_client", "psycopg", "pyarrow", "pytest",
+    "alembic", "click", "matplotlib", "numpy", "opentelemetry", "pandas", "polars", "prometheus_client", "psycopg", "pyarrow",
+    "pytest",
     "rich", "sqlalchemy", "structlog",
 ]  # fmt: skip
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import select
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -87,6 +90,17 @@ def test_a_schema_of_its_own_keeps_other_applications_apart(opened, postgres_url
     assert found == (1,)
 
 
+def test_texts_are_sorted_by_code_point_whatever_the_databases_language(opened, postgres_url):
+    """Every column of text says so itself: the order is SQLite's, and the beginning of an id is found by its index."""
+    opened(postgres_url)
+    with psycopg.connect(postgres_url) as connection:
+        texts = "information_schema.columns WHERE table_schema = 'public' AND data_type = 'text'"
+        found = connection.execute(f"SELECT collation_name, count(*) FROM {texts} GROUP BY 1").fetchall()
+
+    assert [name for name, _ in found] == ["C"]
+    assert found[0][1] > 50
+
+
 def test_a_database_that_cannot_hold_every_text_is_refused(opened, postgres_url, postgres_server):
     """An encoding other than UTF-8 is refused before anything is created, with the statement that makes another one."""
     name = f"{make_url(postgres_url).database}_latin"
@@ -160,7 +174,7 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server:
+        with contextlib.suppress(OSError), client, socket.socket(socket.AF_UNIX) as server:  # either end may be gone
             server.connect(self._server)
             while True:
                 ready, _, _ = select.select([client, server], [], [])
@@ -370,6 +384,32 @@ def test_another_applications_versions_are_refused(opened, postgres_url):
     for create in (True, False):
         with pytest.raises(SchemaError, match="another application"):
             opened(postgres_url, create=create)
+
+
+def test_the_verbs_about_the_installation_know_it(postgres_url, tmp_path):
+    """``db info``, ``db upgrade``, ``doctor`` and ``config show`` work on PostgreSQL, and none of them shows the password."""
+    (tmp_path / "pipeline.py").write_text(
+        "from flowstone import Pipeline, asset\n\n@asset\ndef one():\n    return 1\n\npipeline = Pipeline('p', [one])\n"
+    )
+    environment = {**os.environ, "FLOWSTONE_DATABASE_URL": with_parts(postgres_url, password="hunter2secret")}  # not asked for
+
+    def flowstone(*arguments):
+        command = [sys.executable, "-m", "flowstone", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert "hunter2secret" not in done.stdout
+        return done.stdout
+
+    flowstone("run")
+    info = json.loads(flowstone("db", "info", "--json"))
+    said = flowstone("db", "upgrade"), flowstone("doctor"), flowstone("config", "show")
+
+    assert (info["schema"], info["rows"]["run"]) == (SCHEMA_VERSION, 1)
+    assert info["size"] > 1_000_000
+    assert said[0] == f"The schema is {SCHEMA_VERSION}; nothing to do.\n"
+    assert "postgresql" in said[1]
+    assert "fail" not in said[1]
+    assert "[redacted]" in said[2]
 
 
 # -- the clock -------------------------------------------------------------------------------------------------------------

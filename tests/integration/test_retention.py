@@ -333,6 +333,20 @@ def test_a_prune_in_small_steps_ends_at_the_same_state(world, monkeypatch):
     assert {event.run_id for event in w.flow.events(limit=100_000)} - {None} == {new}
 
 
+def test_each_kind_has_a_length_of_its_own(world):
+    """Errors and lines may go before the events of the same run, or after them: what is left agrees either way."""
+    for kept in ({"errors": DAY, "logs": DAY, "events": None}, {"errors": None, "logs": None, "events": DAY}):
+        w = world(**kept)
+        failed, _ = w.make(-1, 1)
+        w.clock.advance(2 * 86_400)
+        done = {part.kind: part.removed for part in w.flow.prune()}
+
+        assert (done["errors"], done["events"] > 0) == ((1, False) if kept["errors"] else (0, True))
+        assert (len(w.flow.errors(run_id=failed)), len(w.flow.logs(failed))) == ((0, 0) if kept["errors"] else (1, 1))
+        assert w.faults() == []
+        w.flow.close()
+
+
 def test_what_is_held_or_not_ended_is_not_pruned(world):
     """The events, lines and errors of a held run and of a run that waits stay, however old; once they are free they go."""
     w = world(outputs=1, events=DAY, logs=DAY, errors=DAY)
@@ -369,14 +383,13 @@ def test_rows_of_ended_processes_go(world):
     """Processes that ended more than a day ago are forgotten, and a value they made is still explained."""
     w = world()
     w.make(1)
-    FlowStone(settings=w.flow.settings, clock=w.clock).prune()
-    other = FlowStone(settings=w.flow.settings, clock=w.clock)
-    other.prune()
-    other.close()
+    for _ in range(2):
+        with FlowStone(settings=w.flow.settings, clock=w.clock) as other:
+            other.prune()
     w.clock.advance(2 * 86_400)
     done = {part.kind: part.removed for part in w.flow.prune()}
 
-    assert done["processes"] == 1
+    assert done["processes"] == 2
     assert w.flow.explain("orders").output is not None
 
 

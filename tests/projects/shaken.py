@@ -38,16 +38,20 @@ def note(*words: object) -> None:
         os.close(descriptor)
 
 
+def place_of(ctx: Any) -> tuple[object, ...]:
+    """The attempt that is running."""
+    return ctx.run_id, ctx.asset, ctx.partition or "-", ctx.attempt
+
+
 def noted(body: Callable[..., Any]) -> Callable[..., Any]:
     """*body*, which takes ``ctx``, noting its begin and its end."""
 
     @functools.wraps(body)
     def wrapped(ctx: Any, **inputs: Any) -> Any:
-        place = (ctx.asset, ctx.partition or "-", ctx.attempt)
-        note("begin", *place, os.getpid())
+        note("begin", *place_of(ctx))
         time.sleep(PAUSE)
         made = body(ctx, **inputs)
-        note("end", *place, os.getpid())
+        note("end", *place_of(ctx))
         return made
 
     return wrapped
@@ -115,12 +119,11 @@ def chatty(ctx, seed: int) -> str:
 
 @asset(code_version="1")
 def streamed(ctx, seed: int) -> Iterator[str]:
-    place = (ctx.asset, "-", ctx.attempt)
-    note("begin", *place, os.getpid())
+    note("begin", *place_of(ctx))
     for number in range(PIECES):
         time.sleep(PAUSE)
         yield f"piece {number}\n"
-    note("end", *place, os.getpid())
+    note("end", *place_of(ctx))
 
 
 @step

@@ -145,7 +145,7 @@ def _copy_all(deployment: Deployment, part: Path, root: Path, folder: Path) -> N
 def _may_write(file: Path, database: Database, *, overwrite: bool) -> None:
     if not file.parent.is_dir():
         raise UsageError(f"there is no folder {file.parent}", hint="make it, or choose another place")
-    if database.backend.path and file.exists() and file.samefile(database.backend.path):
+    if not database.backend.in_memory and database.backend.path and file.exists() and file.samefile(database.backend.path):
         raise UsageError(f"{file} is the database itself", hint="choose another file")
     if file.exists() and not overwrite:
         raise UsageError(f"{file} exists", hint="choose another file, or give --force")

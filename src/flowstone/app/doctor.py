@@ -36,7 +36,7 @@ def examine(deployment: Deployment, *, thorough: bool = False) -> list[Finding]:
         findings += _waiting(connection, project, counts)
         current = list(outputs.current_of(connection, project, limit=ALL if thorough else OUTPUTS).values())
     findings.append(_bytes(deployment, current))
-    findings += growth.findings(deployment)
+    findings += growth.findings(deployment, thorough=thorough)
     findings.append(Finding("not checked", "digests", "stored bytes are re-hashed when they are loaded, not here"))
     return findings
 

@@ -56,6 +56,7 @@ class Erasing:
                 raise UsageError(f"{asset} is observed only: its bytes are not kept here", hint="erase them where they are")
             alike = [version for version in versions if _same_bytes(version, chosen)]
             gone = [version for version in alike if not version.gone]
+            self._refuse_written(gone)
             free_or_raise(connection, self._project, gone)
             return Erasure(
                 outputs=gone or [version for version in chosen if version.gone],
@@ -101,6 +102,14 @@ class Erasing:
                 actor=self._actor.id,
                 identity=self._actor.source,
             )
+
+    def _refuse_written(self, gone: list[OutputRecord]) -> None:
+        for output in gone:
+            if not self._deployment.io.get(output.manager).versioned:
+                raise UsageError(
+                    f"{output.asset} was written by its own function: FlowStone does not delete {output.location}",
+                    hint=f"delete it yourself, then: flowstone invalidate {output.asset}",
+                )
 
     def _wanted(self, asset: str, partition: Any, output: str | None) -> tuple[str, str]:
         """The encoded partition and the output's id that a request means."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from flowstone.stores import figures, outputs, retention
 from flowstone.stores.database import Database
 
 WINDOW = 7 * DAY
-LOOKED = 20_000  # outputs whose files are looked for one by one
+LOOKED = 20_000  # files, and outputs, that are looked at one by one unless all are
+ALL = 2**31 - 1
 SOON = 30  # days of room below which it is a warning
 STEPS = (10**9, 10**10, 10**11, 10**12, 10**13)
 
@@ -39,36 +41,45 @@ class Growth(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """What the folder of outputs holds: files and bytes by their state, and the bytes on the disk, shared ones once."""
+    """What the folder of outputs holds: files and bytes by their state, and the bytes on the disk, shared ones once.
+
+    Of a large folder it is a part: then ``on_disk`` is what the records say.
+    """
 
     files: Counter[str]
     bytes: Counter[str]
     on_disk: int
+    is_part: bool
 
 
-def findings(deployment: Deployment) -> list[Finding]:
-    """What is kept, what is left over in the folder of outputs, and for how long there is room."""
+def findings(deployment: Deployment, *, thorough: bool) -> list[Finding]:
+    """What is kept, what is left over in the folder of outputs, and for how long there is room; *thorough*: of every file."""
     database, root = deployment.reading(), deployment.settings.outputs.path
-    folder = look_at(database, root)
+    folder = look_at(database, root, None if thorough else LOOKED)
     kept = [f"{key.removeprefix('retention.')} {value}" for key, value, _ in deployment.settings.rows() if "retention." in key]
     return [
         Finding("ok", "retention", f"kept: {', '.join(kept)}; flowstone db prune --dry-run says what would go"),
         _left_over(folder),
-        _older(deployment, database),
+        _older(deployment, database, ALL if thorough else LOOKED),
         _forecast(measure(database, root, folder.on_disk)),
     ]
 
 
-def look_at(database: Database, root: Path) -> Folder:
-    """Read the whole folder once."""
+def look_at(database: Database, root: Path, limit: int | None) -> Folder:
+    """Read the folder once: every file, or the first *limit*."""
     files: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     inodes: dict[tuple[int, int], int] = {}
-    for file, state in Orphans(root, database, database.now()).every():
+    found = Orphans(root, database, database.now()).every()
+    for file, state in islice(found, limit):
         files[state] += 1
         sizes[state] += file.size
         inodes[file.inode] = file.size
-    return Folder(files, sizes, sum(inodes.values()))
+    is_part = next(found, None) is not None
+    if not is_part:
+        return Folder(files, sizes, sum(inodes.values()), is_part)
+    with database.reading() as connection:
+        return Folder(files, sizes, figures.kept_bytes(connection), is_part)
 
 
 def measure(database: Database, root: Path, on_disk: int) -> Growth:
@@ -88,27 +99,34 @@ def measure(database: Database, root: Path, on_disk: int) -> Growth:
 
 def _left_over(folder: Folder) -> Finding:
     lost = folder.files["orphan"] + folder.files["left over"]
-    foreign = f"; {folder.files['foreign']:,} files are not this database's and are left alone" if folder.files["foreign"] else ""
+    more = f"; not more than the first {LOOKED:,} files were looked at: flowstone doctor --all" if folder.is_part else ""
+    if folder.files["foreign"]:
+        verb = "is" if folder.files["foreign"] == 1 else "are"
+        more = f"; {folder.files['foreign']:,} {verb} not this database's and {verb} left alone{more}"
     if not lost:
-        return Finding("ok", "output files", f"{folder.files['used']:,} files, nothing left over{foreign}")
+        return Finding("ok", "output files", f"{_files(folder.files['used'])}, nothing left over{more}")
     size = bytes_of(folder.bytes["orphan"] + folder.bytes["left over"])
-    return Finding("warn", "output files", f"{lost:,} files that nothing refers to, {size}{foreign}", "flowstone db prune")
+    return Finding("warn", "output files", f"{_files(lost)} that nothing refers to, {size}{more}", "flowstone db prune")
 
 
-def _older(deployment: Deployment, database: Database) -> Finding:
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
+def _older(deployment: Deployment, database: Database, limit: int) -> Finding:
     """Whether older versions that are recorded as kept have their bytes; the current ones have a finding of their own."""
     project = deployment.settings.project
     with database.reading() as connection:
-        kept = retention.listed(connection, project, None, None, "kept", LOOKED + 1)
+        kept = retention.newest_kept(connection, project, "files", limit + 1)
         current = {record.id for record in outputs.current_of(connection, project).values()}
-    stored = [record for record in kept[:LOOKED] if record.id not in current and record.manager == "files"]
+    stored = [record for record in kept[:limit] if record.id not in current]
     lost = [record for record in stored if not deployment.io.get("files").exists(as_output(record))]
-    rest = f"; not more than the first {LOOKED:,} outputs were looked at" if len(kept) > LOOKED else ""
+    more = f"; not more than the newest {limit:,} outputs were looked at: flowstone doctor --all" if len(kept) > limit else ""
     if not lost:
-        return Finding("ok", "older versions", f"{len(stored):,} of {len(stored):,} kept ones have their bytes{rest}")
+        return Finding("ok", "older versions", f"{len(stored):,} of {len(stored):,} kept ones have their bytes{more}")
     first = f"{lost[0].asset} version {lost[0].version} ({lost[0].location})"
     return Finding(
-        "warn", "older versions", f"{len(lost):,} of {len(stored):,} kept ones have lost theirs, for example {first}{rest}",
+        "warn", "older versions", f"{len(lost):,} of {len(stored):,} kept ones have lost theirs, for example {first}{more}",
         "restore the outputs folder from a backup",
     )  # fmt: skip
 

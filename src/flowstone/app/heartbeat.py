@@ -1,13 +1,11 @@
-"""One thread of a process that works.
-
-It says that the process lives, hears what others ask of its runs, and settles what dead processes left behind.
-"""
+"""A process that works says that it lives, hears what others ask of its runs, and settles what dead processes left behind."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 
 from flowstone.execution import cancel
 from flowstone.execution.services import Services
@@ -21,35 +19,46 @@ BEAT_SECONDS = 5.0
 REAP_SECONDS = 10.0
 LOST_SECONDS = DEAD_SECONDS * 2 / 3
 """A process that could not say for so long that it lives stops working, before others may take it for dead."""
+BLOCKED_LOOKS = (LOST_SECONDS - BEAT_SECONDS) / LISTEN_SECONDS
 
 _logger = logging.getLogger("flowstone.heartbeat")
 
 
 class Heartbeat:
-    """Beats while its owner keeps it, at the latest until the process ends; whatever the store does, it goes on."""
+    """Beats while its owner keeps it, at the latest until the process ends; whatever the store does, it goes on.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    Where processes are *judged* by their heartbeats, because a database server is shared by hosts that share no locks, a second
+    thread looks whether the first one is stuck in the store.
+    """
+
+    def __init__(self, services: Services, *, judged: bool) -> None:
+        self._services, self._judged = services, judged
         self._ended = threading.Event()
-        self._thread = threading.Thread(
-            target=_beat_on, args=(weakref.ref(self), self._ended), name="flowstone-heartbeat", daemon=True
-        )
+        self._threads = [self._thread(Heartbeat.tick)] + ([self._thread(Heartbeat.watch)] if judged else [])
         self._heard_at = self._beat_at = self._reaped_at = services.clock.monotonic_ns()
+        self._beats = self._watched = self._looks = 0
+
+    def _thread(self, act: Callable[[Heartbeat], None]) -> threading.Thread:
+        owned = (weakref.ref(self), self._ended, act)
+        return threading.Thread(target=_again_and_again, args=owned, name=f"flowstone-{act.__name__}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End, and wait until it has ended."""
+        """End, and wait until it has ended, or is stuck in the store."""
         self._ended.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(BEAT_SECONDS)
 
     def tick(self) -> None:
         """Do what is due now."""
         now = self._services.clock.monotonic_ns()
         held = self._services.stopping.held()
+        self._beats += 1
         try:
             if now - self._beat_at >= BEAT_SECONDS * NANOSECONDS:
                 self._beat_at = now
@@ -61,8 +70,17 @@ class Heartbeat:
                 self._reaped_at = now
                 self._services.reap()
         except Exception as error:  # noqa: BLE001 - the store may refuse in many ways; the next beat tries again
-            if now - self._heard_at >= LOST_SECONDS * NANOSECONDS:
+            if self._judged and now - self._heard_at >= LOST_SECONDS * NANOSECONDS:
                 self._lose(f"the store could not be reached for {LOST_SECONDS:.0f} s ({_first_line(error)})")
+        finally:
+            self._beats += 1
+
+    def watch(self) -> None:
+        """Look whether one tick goes on and on. Looks are counted, not seconds: when no thread runs nothing is stuck."""
+        stuck = self._beats % 2 and self._beats == self._watched
+        self._watched, self._looks = self._beats, self._looks + 1 if stuck else 0
+        if self._looks >= BLOCKED_LOOKS:
+            self._lose("the store does not answer")
 
     def _beat(self) -> None:
         services = self._services
@@ -82,17 +100,16 @@ class Heartbeat:
             self._services.stopping.cancel(run_id, message)
 
     def _lose(self, why: str) -> None:
-        if self._services.stopping.held():
+        if self._services.stopping.lose():
             _logger.warning("%s: its work stops, its runs wait to be resumed", why)
-            self._services.stopping.lose()
 
 
-def _beat_on(owned: weakref.ref[Heartbeat], ended: threading.Event) -> None:
+def _again_and_again(owned: weakref.ref[Heartbeat], ended: threading.Event, act: Callable[[Heartbeat], None]) -> None:
     while not ended.wait(LISTEN_SECONDS):
         heartbeat = owned()
         if heartbeat is None:
             return
-        heartbeat.tick()
+        act(heartbeat)
         del heartbeat
 
 

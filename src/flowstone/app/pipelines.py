@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from flowstone.assets.pipeline import Pipeline
 from flowstone.foundation import loading
-from flowstone.foundation.errors import LoadError, did_you_mean
+from flowstone.foundation.errors import LoadError, UsageError, did_you_mean
+
+_being_loaded: list[str] = []
 
 
 class Reference(NamedTuple):
@@ -22,7 +24,11 @@ class Reference(NamedTuple):
 def load_pipeline(reference: str, base: Path) -> Pipeline:
     """Import ``FILE_OR_MODULE[:NAME]`` (files relative to *base*) and return its pipeline; raises :class:`LoadError`."""
     place, name = loading.split(reference)
-    module = loading.load_module(place, base)
+    _being_loaded.append(place)
+    try:
+        module = loading.load_module(place, base)
+    finally:
+        _being_loaded.pop()
     found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
     if name is not None:
         if name in found:
@@ -39,8 +45,16 @@ def load_pipeline(reference: str, base: Path) -> Pipeline:
 
 
 def reference_of(pipeline: Pipeline) -> Reference | None:
-    """How another process can load *pipeline*: the module-level variable it is, or ``None`` when it is none."""
-    for module in list(sys.modules.values()):
+    """How another process can load *pipeline*: the module-level variable it is, or ``None`` when it is none.
+
+    Raises :class:`UsageError` while a pipeline is being loaded: a child would load it as well, and so on without end.
+    """
+    if _being_loaded:
+        raise UsageError(
+            f"{_being_loaded[-1]} runs the process executor while it is imported, and every child process imports it",
+            hint='put what runs under: if __name__ == "__main__":',
+        )
+    for module in sorted(sys.modules.values(), key=lambda module: getattr(module, "__name__", "") == "__main__"):
         names = getattr(module, "__dict__", {}) if isinstance(module, ModuleType) else {}
         for name, value in list(names.items()):
             if value is pipeline:

@@ -122,7 +122,8 @@ class Deployment:
             processes.register(tx, self._process, self.locks.host(), os.getpid(), now)
         services = self._assemble(self._database, self._process)
         if not self._database.backend.in_memory:  # nobody else can ask or judge
-            self._heartbeat = Heartbeat(services)
+            judged = not self._database.backend.path  # whoever opens a file by its path shares the locks beside it
+            self._heartbeat = Heartbeat(services, judged=judged)
             self._heartbeat.start()
         return services
 

@@ -70,8 +70,7 @@ def _say_run(view: RunView) -> None:
         ("code", origin(made_by)),
         ("definition", short(run.definition)),
         ("waits", str(run.outcome["reason"]) if "reason" in run.outcome else ""),
-        ("asked to end", view.cancel if run.status != "cancelled" else ""),
-        ("ended", view.cancel if run.status == "cancelled" else ""),
+        ("cancelled" if run.status == "cancelled" else "asked to end", view.cancel.removeprefix("cancelled ")),
     ])  # fmt: skip
     say()
     rows = {(row.asset, row.partition): row for row in view.materializations}

@@ -11,7 +11,7 @@ from flowstone.execution.settlement import LOST_LIMIT
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import WorkerLostError
 from flowstone.ledger import failures
-from flowstone.stores import materializations, processes, runs
+from flowstone.stores import materializations, processes, runs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.liveness import DEAD_SECONDS, ProcessLocks, hostname_of
 from flowstone.stores.records import AttemptRecord, ProcessRecord, RunRecord
@@ -81,6 +81,7 @@ def _end(tx: Transaction, services: Services, attempt: AttemptRecord, losses: in
     id, now = services.ids.new("err"), services.database.now()
     if not materializations.settle_attempt(tx, attempt.id, attempt.process, "lost", now, None, id):
         return
+    slots.free(tx, attempt.id)
     final = losses + 1 >= LOST_LIMIT
     status = "failed" if final else "retrying"
     message = f"its process died {LOST_LIMIT} times" if final else ""

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import PartitionKey, decode_key, display_key, encode_key
-from flowstone.assets.mappings import gathers, upstream_keys
+from flowstone.assets.mappings import PartitionMapping, gathers, upstream_keys
 from flowstone.assets.pipeline import Pipeline
+from flowstone.assets.signature import Parameter
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.foundation.errors import DependencyError, PartitionError
 from flowstone.foundation.texts import cut
@@ -82,19 +83,42 @@ class Planner:
     def _inputs(
         self, asset: AnyAsset, key: PartitionKey, keys: dict[str, dict[str, PartitionKey]], *, deps: bool
     ) -> Iterator[Input]:
+        resources = self._pipeline.resources
         for parameter in asset.parameters:
-            if parameter.upstream is None or parameter.upstream in self._pipeline.resources:
+            name = parameter.upstream
+            if name is None or name in resources:
                 continue
-            upstream, mapping = self._pipeline[parameter.upstream], asset.mapping.get(parameter.name)
-            takes_what_exists = mapping is not None and mapping.needs_existing and not gathers(mapping)
-            others = self._upstream(asset, parameter.name, key, upstream)
-            for other in others:
-                text = encode_key(other)
-                if deps and not takes_what_exists and self._may_make(asset, upstream, other, mapped=mapping is not None):
-                    keys.setdefault(upstream.name, {}).setdefault(text, other)
-                yield Input(parameter.name, upstream.name, text, parameter.optional, planned=True)
-            if not others:
-                yield Input(parameter.name, upstream.name, "", parameter.optional, planned=False)
+            upstream, mapping = self._pipeline[name], asset.mapping.get(parameter.name)
+            if mapping is not None:
+                yield from self._mapped(asset, parameter, mapping, key, keys, deps=deps)
+                continue
+            other = key if upstream.partitions is not None else None
+            text = encode_key(other)
+            if deps and self._may_make(asset, upstream, other):
+                keys.setdefault(name, {}).setdefault(text, other)
+            yield Input(parameter.name, name, text, parameter.optional, planned=True)
+
+    def _mapped(
+        self,
+        asset: AnyAsset,
+        parameter: Parameter,
+        mapping: PartitionMapping,
+        key: PartitionKey,
+        keys: dict[str, dict[str, PartitionKey]],
+        *,
+        deps: bool,
+    ) -> Iterator[Input]:
+        assert parameter.upstream is not None
+        upstream = self._pipeline[parameter.upstream]
+        takes_what_exists = mapping.needs_existing and not gathers(mapping)
+        others = self._upstream(asset, parameter.name, mapping, key, upstream)
+        for other in others:
+            text = encode_key(other)
+            if deps and not takes_what_exists and self._may_make(asset, upstream, other, mapped=True):
+                keys.setdefault(upstream.name, {}).setdefault(text, other)
+            yield Input(parameter.name, upstream.name, text, parameter.optional, planned=True)
+        if not others:
+            yield Input(parameter.name, upstream.name, "", parameter.optional, planned=False)
 
     def _may_make(self, asset: AnyAsset, upstream: AnyAsset, key: PartitionKey, *, mapped: bool = False) -> bool:
         """Whether *upstream* may be computed for a key *asset* needs: not for a day that is over where the past is refused."""
@@ -106,10 +130,11 @@ class Planner:
             return False
         return True
 
-    def _upstream(self, asset: AnyAsset, parameter: str, key: PartitionKey, upstream: AnyAsset) -> list[PartitionKey]:
-        mapping = asset.mapping.get(parameter)
+    def _upstream(
+        self, asset: AnyAsset, parameter: str, mapping: PartitionMapping, key: PartitionKey, upstream: AnyAsset
+    ) -> list[PartitionKey]:
         existing: Sequence[PartitionKey] = ()
-        if mapping is not None and mapping.needs_existing:
+        if mapping.needs_existing:
             existing = self._known(upstream) if gathers(mapping) else self._existing_of(upstream.name)
         keys = upstream_keys(mapping, key, upstream.partitions, existing)
         if len(keys) > 1 and not gathers(mapping):

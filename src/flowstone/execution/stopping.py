@@ -150,15 +150,19 @@ class Stopping:
         with self._changed:
             self._stop([run_id], Stop("drain", self._clock.monotonic_ns()))
 
-    def lose(self) -> None:
-        """End the work on every run held now: others may take this process for dead. Runs that begin later are not concerned."""
-        with self._changed:
-            self._stop(list(self._held), Stop("lost"))
+    def lose(self) -> bool:
+        """End the work on every run held now, others may take this process for dead; later runs are not concerned.
 
-    def _stop(self, run_ids: list[str], stop: Stop) -> None:
+        Return whether any run hears it for the first time.
+        """
+        with self._changed:
+            return self._stop(list(self._held), Stop("lost"))
+
+    def _stop(self, run_ids: list[str], stop: Stop) -> bool:
         asked = [run_id for run_id in run_ids if run_id in self._held and run_id not in self._stops]
         self._stops.update(dict.fromkeys(asked, stop))
         self._tell(asked, now=True)
+        return bool(asked)
 
     def _tell(self, run_ids: list[str], *, now: bool) -> None:
         self._asked = bool(self._stops or self._drain)

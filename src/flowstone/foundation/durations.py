@@ -7,7 +7,7 @@ import re
 from flowstone.foundation.clock import NANOSECONDS
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_TEXT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")
 _LONGEST = 100 * 365 * 86_400 * NANOSECONDS
 
 

@@ -10,7 +10,7 @@ _CHOSEN = """
     WITH chosen(id, project, status, ended_at) AS (
         SELECT id, project, status, ended_at FROM run WHERE project = :project ORDER BY requested_at DESC LIMIT :runs
     )"""
-# A prune takes the first event of a run first: a run that has it has all its events.
+# A prune takes the first event of a run first: a run that has it has all its events. Errors of a run go together.
 _HAS_ITS_EVENTS = "EXISTS (SELECT 1 FROM event f WHERE f.run_id = c.id AND f.name = 'flowstone.run.start')"
 _ATTEMPTS = "SELECT count(*) FROM materialization m JOIN attempt t ON t.materialization = m.id WHERE m.run_id = c.id"
 _EVENTS = "SELECT count(*) FROM event e WHERE e.run_id = c.id AND e.name"
@@ -33,7 +33,8 @@ _CHECKS = {
         WHERE m.status IN ('success', 'reused') AND o.id IS NULL""",
     "every recorded error has its event": f"""
         SELECT 'run ' || c.id FROM chosen c
-        WHERE (SELECT count(*) FROM error r WHERE r.run_id = c.id) <> ({_EVENTS} = 'flowstone.error') AND {_HAS_ITS_EVENTS}""",
+        WHERE (SELECT count(*) FROM error r WHERE r.run_id = c.id) <> ({_EVENTS} = 'flowstone.error') AND {_HAS_ITS_EVENTS}
+          AND EXISTS (SELECT 1 FROM error r WHERE r.run_id = c.id)""",
     "no ended run has unsettled materializations": """
         SELECT m.run_id || ' ' || m.asset FROM chosen c JOIN materialization m ON m.run_id = c.id
         WHERE c.status IN ('success', 'partial', 'failed', 'cancelled') AND m.status IN ('running', 'retrying')""",

@@ -18,6 +18,12 @@ class Written(NamedTuple):
     output_bytes: int
 
 
+def kept_bytes(connection: Connection) -> int:
+    """The bytes of all output files by their records: equal bytes that share a file count each time."""
+    kept = (output.c.gone == "", output.c.manager == "files")
+    return int(connection.execute(select(func.coalesce(func.sum(output.c.size), 0)).where(*kept)).scalar_one())
+
+
 def first_event_at(connection: Connection) -> int | None:
     """When the oldest event there is was recorded; ``None`` when there is none."""
     return connection.execute(select(event.c.at).order_by(event.c.id).limit(1)).scalar()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, Update, bindparam, func, or_, select,
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import AttemptRecord, MaterializationRecord
 from flowstone.stores.statements import numbering
-from flowstone.stores.tables import attempt, materialization, run
+from flowstone.stores.tables import attempt, materialization
 from flowstone.stores.tables import process as processes
 
 _insert = numbering(materialization, once=True)
@@ -200,22 +200,3 @@ def computing(connection: Connection, project: str, asset: str, partition: str) 
     key = (materialization.c.project == project, materialization.c.asset == asset, materialization.c.partition == partition)
     query = select(materialization.c.run_id).where(*key, materialization.c.status == "running")
     return connection.execute(query).scalar()
-
-
-def newest_by_asset(connection: Connection, project: str) -> dict[tuple[str, str], MaterializationRecord]:
-    """The newest materialization of every asset x partition."""
-    newest = (
-        select(func.max(materialization.c.id))
-        .join(run, run.c.id == materialization.c.run_id)
-        .where(run.c.project == project)
-        .group_by(materialization.c.asset, materialization.c.partition)
-    )
-    rows = connection.execute(select(materialization).where(materialization.c.id.in_(newest))).mappings()
-    return {(row["asset"], row["partition"]): MaterializationRecord.of(row) for row in rows}
-
-
-def partitions_of(connection: Connection, project: str, asset: str) -> list[str]:
-    """The encoded partitions of an asset that any run was asked for."""
-    query = select(materialization.c.partition).distinct().join(run, run.c.id == materialization.c.run_id)
-    key = (run.c.project == project, materialization.c.asset == asset)
-    return list(connection.execute(query.where(*key).order_by(materialization.c.partition)).scalars())

@@ -186,6 +186,13 @@ def listed(
     return [OutputRecord(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
 
 
+def newest_kept(connection: Connection, project: str, manager: str, limit: int) -> list[OutputRecord]:
+    """At most *limit* outputs of a manager whose bytes are kept, the newest ids first."""
+    key = (output.c.project == project, output.c.gone == "", output.c.manager == manager)
+    query = select(*(output.c[name] for name in _FIELDS)).where(*key).order_by(output.c.id.desc()).limit(limit)
+    return [OutputRecord(**dict(zip(_FIELDS, row, strict=True))) for row in connection.execute(query)]
+
+
 def still_needed(connection: Connection, manager: str, locations: list[str]) -> set[str]:
     """Those of *locations* whose bytes an output that is not gone has."""
     query = select(output.c.location).where(output.c.manager == manager, output.c.location.in_(locations), output.c.gone == "")

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class SqliteBackend:
         return self.in_memory or Path(self.path).exists()
 
     def prepare_to_create(self) -> None:
-        """Make the folder the database file goes to."""
+        """Make the folder the database file goes to; raises :class:`DatabaseError` for another program's file."""
         if self.in_memory:
             return
         folder = Path(self.path).absolute().parent
@@ -62,6 +62,12 @@ class SqliteBackend:
             raise DatabaseError(
                 f"cannot write to {folder}: {error.strerror}", hint="make it writable, or set FLOWSTONE_HOME"
             ) from error
+        if self.exists():
+            with closing(sqlite3.connect(self.path)) as connection:
+                if _is_somebody_elses(connection.cursor()):
+                    raise DatabaseError(
+                        f"{self.describe} has tables, and none of FlowStone's tables", hint="point database.url at another file"
+                    )
 
     def begin(self) -> Any:
         """Take the writer and return its cursor inside ``BEGIN IMMEDIATE``; :meth:`end` gives it back."""
@@ -254,6 +260,8 @@ _HINTS = {
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
     """Switch to WAL; SQLite refuses at once, without its busy timeout, while another process is switching a new database."""
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal" or _is_somebody_elses(cursor):
+        return
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -263,3 +271,9 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
             time.sleep(0.005)
+
+
+def _is_somebody_elses(cursor: sqlite3.Cursor) -> bool:
+    """Whether the database has tables and none of ours: it will be refused, and must not be changed before."""
+    names = {name for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+    return bool(names) and "materialization" not in names

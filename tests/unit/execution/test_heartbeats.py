@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 
 import pytest
@@ -31,6 +32,7 @@ class Elsewhere:
         made = self._flow(pipeline, home=home, clock=self.clock)
         made._deployment.services()
         made._deployment._heartbeat.stop()
+        made._deployment._heartbeat = heartbeat.Heartbeat(made._deployment.services(), judged=True)  # as on a server
         return made
 
 
@@ -222,6 +224,52 @@ def test_a_process_that_cannot_reach_the_store_stops_before_it_is_taken_for_dead
     assert "could not be reached for 20 s (gone)" in caplog.text
 
 
+def test_a_process_that_nobody_judges_works_on(flow, tmp_path, monkeypatch):
+    """Who shares a SQLite file shares its locks: however long the file cannot be written, nobody takes the process for dead."""
+    clock = MovableClock()
+    made = flow(home=tmp_path, clock=clock)
+    made._deployment.services()
+    made._deployment._heartbeat.stop()
+    monkeypatch.setattr(processes, "beat", lambda *_: 1 / 0)
+    with made._deployment.stopping.holding("run"):
+        for _ in range(20):
+            beat(made)
+        asked = made._deployment.stopping.of("run")
+
+    assert asked is None
+
+
+def test_a_heartbeat_that_is_stuck_in_the_store_is_found_out(elsewhere, monkeypatch, caplog):
+    """A server that takes the question and never answers: 15 looks later the work stops, and not before."""
+    made = elsewhere.host("a")
+    stuck, answer = threading.Event(), threading.Event()
+
+    def beats(*_):
+        stuck.set()
+        return answer.wait(30)
+
+    monkeypatch.setattr(processes, "beat", beats)
+    pulse, stopping = made._deployment._heartbeat, made._deployment.stopping
+    elsewhere.clock.advance(5)
+    ticking = threading.Thread(target=pulse.tick)
+    with stopping.holding("run"), caplog.at_level(logging.WARNING):
+        for _ in range(30):
+            pulse.watch()
+        ticking.start()
+        stuck.wait(30)
+        for _ in range(15):
+            pulse.watch()
+        before = stopping.of("run")
+        pulse.watch()
+        after = stopping.of("run")
+        answer.set()
+        ticking.join(30)
+
+    assert before is None
+    assert after.kind == "lost"
+    assert "the store does not answer" in caplog.text
+
+
 def test_a_run_whose_process_lost_the_store_can_be_resumed(elsewhere, monkeypatch):
     """The work ends with an error that names the next command, and the run waits."""
 
@@ -278,7 +326,7 @@ def test_the_thread_ends_with_its_owner(flow, tmp_path):
     """A FlowStone that is closed leaves no thread."""
     made = flow(Pipeline("p", [asset(lambda: 1, name="one")]), home=tmp_path)
     made.run()
-    thread = made._deployment._heartbeat._thread
+    (thread,) = made._deployment._heartbeat._threads
     alive = thread.is_alive()
     made.close()
 
@@ -290,10 +338,11 @@ def test_a_heartbeat_that_nobody_owns_ends_by_itself(flow, tmp_path, monkeypatch
     """A FlowStone that is forgotten without being closed does not beat for ever."""
     monkeypatch.setattr(heartbeat, "LISTEN_SECONDS", 0.001)
     made = flow(home=tmp_path)
-    orphan = heartbeat.Heartbeat(made._deployment.services())
+    orphan = heartbeat.Heartbeat(made._deployment.services(), judged=True)
     orphan.start()
-    thread = orphan._thread
+    threads = orphan._threads
     del orphan
-    thread.join(30)
+    for thread in threads:
+        thread.join(30)
 
-    assert not thread.is_alive()
+    assert [thread.is_alive() for thread in threads] == [False, False]

@@ -115,7 +115,10 @@ def test_values_are_closed_by_their_own_kind(happened):
         thing.callback(happened.append, "closed")
         return contextlib.closing(thing)
 
-    lock = resource(name="lock")(threading.Lock)
+    @resource
+    def lock():
+        return threading.Lock()
+
     house = House(managed, closing, lock)
     inside, stack, held = house.take("managed", "closing", "lock")
     assert (inside, isinstance(stack, contextlib.ExitStack), held.locked()) == ("inside", True, False)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flowstone.foundation import redaction
 from flowstone.foundation.redaction import LIMIT, MASK, Redactor
+from flowstone.foundation.texts import storable
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIhunter2\n-----END RSA PRIVATE KEY-----"
 
@@ -84,9 +85,9 @@ def test_the_name_stays_readable():
 @given(st.text())
 @example("a" * (LIMIT - 1) + "é")
 def test_text_without_hints_is_unchanged(text):
-    """Text with none of the words and signs that hint at a secret comes back as it is."""
+    """Text with none of the words and signs that hint at a secret comes back as it is, but for what no database holds."""
     if not redaction._HINT.search(text) and len(text) <= LIMIT:
-        assert Redactor().text(text) == text.encode("utf-8", "backslashreplace").decode()
+        assert Redactor().text(text) == storable(text)
 
 
 secrets = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=8, max_size=40).filter(lambda t: t not in MASK)

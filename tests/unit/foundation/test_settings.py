@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowstone.foundation.errors import SettingsError
-from flowstone.foundation.settings import KEYS, find_file, load
+from flowstone.foundation.settings import DAY, KEYS, RetentionSettings, find_file, load
 
 
 @pytest.fixture
@@ -128,15 +128,37 @@ def test_every_setting_has_a_variable(tmp_path):
     values = {
         "project": "p", "pipeline": "x.py", "home": str(tmp_path / "h"), "database.url": "sqlite:///x.db", "outputs.path": "out",
         "outputs.manager": "memory", "outputs.durability": "power", "logs.level": "info", "logs.format": "json",
-        "logs.max_lines": "5", "redaction.patterns": "a|b",
+        "logs.max_lines": "5", "logs.max_run_lines": "50", "redaction.patterns": "a|b", "run.executor": "thread", "run.jobs": "2",
+        "run.grace": "5s", "retention.outputs": "7", "retention.events": "24h", "retention.logs": "all", "retention.errors": "1w",
     }  # fmt: skip
     assert values.keys() == KEYS.keys()
     found = load(start=tmp_path, variables={"FLOWSTONE_" + k.upper().replace(".", "_"): v for k, v in values.items()})
 
     assert (found.project, found.home, found.database_url) == ("p", tmp_path / "h", f"sqlite:///{tmp_path / 'x.db'}")
     assert (found.logs.format, found.logs.max_lines, found.redaction_patterns) == ("json", 5, ("a|b",))
+    assert (found.logs.max_run_lines, found.retention) == (50, RetentionSettings(7, DAY, None, 7 * DAY))
+    shown = [value for key, value, _ in found.rows() if key.startswith("retention.")]
+    assert shown == [7, "1d", "all", "7d"]
     assert {source for _, _, source in found.rows()} == {"environment variable"}
     refused("logs.max_lines = 'many'", None, load, start=tmp_path, variables={"FLOWSTONE_LOGS_MAX_LINES": "many"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("outputs", 0, "retention.outputs = 0: a whole number of at least 1, or 'all', is needed"),
+        ("outputs", "some", "retention.outputs = 'some': a whole number of at least 1, or 'all', is needed"),
+        ("events", 90, "retention.events = 90: a length of time or 'all' is needed"),
+        ("logs", "30", "retention.logs = '30': a length of time or 'all' is needed"),
+        ("errors", True, "retention.errors = True: a length of time or 'all' is needed"),
+    ],
+)
+def test_a_retention_that_is_none_is_refused(tmp_path, key, value, text):
+    """What is kept is a number of versions, a length of time, or all: anything else is an error that says so."""
+    with pytest.raises(SettingsError) as failure:
+        load(start=tmp_path, variables={}, arguments={f"retention.{key}": value})
+
+    assert failure.value.message == text
 
 
 def test_the_file_is_found_upwards(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from flowstone.events.context import Scope
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability.capture import MAX_LINE, Capture
+from flowstone.observability.capture import MAX_LINE, Capture, Line
 from flowstone.testing import MovableClock
 
 SCOPE = Scope("run_1", "orders", "", 1)
@@ -157,6 +157,26 @@ def test_lines_over_the_limit_are_dropped_and_said(capture, attempt):
         capture.finish(SCOPE)
         log.warning("of the next attempt of that name")
         assert messages(capture) == ["of the next attempt of that name"]
+
+
+def test_lines_of_a_run_over_its_limit_are_dropped_and_said_once(clock):
+    """The limit of a run counts the lines of all its attempts, those that children captured too, until the run is over."""
+    capture = Capture(clock, Redactor(), limit=100, run_limit=4)
+    with capture:
+        for scope, count in ((SCOPE, 3), (OTHER, 3)):
+            for number in range(count):
+                capture.add(scope, "info", "x", f"line {number}")
+        capture.accept([Line(SCOPE, 1, "info", "x", "from a child")])
+        capture.add(Scope("run_2", "orders", "", 1), "info", "x", "of another run")
+        kept = capture.take()
+    with capture:
+        capture.add(SCOPE, "info", "x", "later")
+        later = capture.take()
+
+    dropped = "more than 4 lines: the rest of this run's lines are dropped"
+    assert [line.message for line in kept] == ["line 0", "line 1", "line 2", "line 0", dropped, "of another run"]
+    assert (kept[4].logger, kept[4].level) == ("flowstone", "warning")
+    assert [line.message for line in later] == ["later"]
 
 
 def test_lines_are_redacted_and_cut(capture, attempt):

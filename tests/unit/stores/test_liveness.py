@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import threading
 
-from flowstone.stores.liveness import ProcessLocks
+from flowstone.stores.liveness import ProcessLocks, hostname_of
 
 
 def test_a_process_lives_while_it_holds_its_lock(tmp_path):
@@ -81,3 +81,48 @@ def test_a_lock_survives_sweeps_while_it_is_made(tmp_path):
     finally:
         stop.set()
         sweeper.join()
+
+
+def test_a_host_is_who_shares_the_folder(tmp_path, monkeypatch):
+    """Machines and containers may have the same name: only the folder's own id tells whether a lock can be asked."""
+    here, too, elsewhere = (ProcessLocks(tmp_path / name) for name in ("a", "a", "b"))
+    name = here.host()
+    monkeypatch.setattr("socket.gethostname", lambda: "renamed")
+
+    assert here.shares(too.host())
+    assert here.shares(name)
+    assert not here.shares(elsewhere.host())
+    assert hostname_of(too.host()) == "renamed"
+
+
+def test_everybody_gets_the_same_id_of_a_folder(tmp_path):
+    """However many ask first at the same moment, one id is made, and those who come later find it."""
+    together, ids = threading.Barrier(8), []
+
+    def ask():
+        locks = ProcessLocks(tmp_path / "processes")
+        together.wait()
+        ids.append(locks.host())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(ids) == 8
+    assert {*ids, ProcessLocks(tmp_path / "processes").host()} == {ids[0]}
+
+
+def test_asking_about_a_host_makes_no_folder(tmp_path):
+    """Who only reads, as ``doctor`` does, leaves nothing behind: a folder that is not there is shared with nobody."""
+    assert not ProcessLocks(tmp_path / "processes").shares("host:0123456789abcdef")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_folder_nobody_else_is_here():
+    """A store in memory is its process's alone, whatever the machine is called."""
+    one, other = ProcessLocks(None), ProcessLocks(None)
+
+    assert one.shares(one.host())
+    assert not one.shares(other.host())
