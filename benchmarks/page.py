@@ -217,10 +217,17 @@ def _imports(figures: list[dict[str, Any]], peers: list[dict[str, Any]]) -> Iter
 
 def _table(figures: list[dict[str, Any]]) -> str:
     rows = [
-        (f["case"], _with_unit(f["median"], f["unit"]), f"{_number(f['min'])} to {_number(f['max'])}", str(f["n"]),
-         f"{_number(f['floor'])} ({f['floor_is']})" if "floor" in f else "", f"{f['ratio']:g}" if "ratio" in f else "")
+        (
+            f["case"],
+            _with_unit(f["median"], f["unit"]),
+            f"{_number(f['min'])} to {_number(f['max'])}",
+            str(f["n"]),
+            _number(f["cpu"]) if "cpu" in f else "",
+            f"{_number(f['floor'])} ({f['floor_is']})" if "floor" in f else "",
+            f"{f['ratio']:g}" if "ratio" in f else "",
+        )
         for f in figures
-    ]  # fmt: skip
+    ]
     return _rows(("what", "median", "spread", "n", "cpu", "floor", "ratio"), rows)
 
 

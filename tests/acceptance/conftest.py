@@ -23,8 +23,7 @@ PATIENCE = 60.0  # seconds; what is waited for takes none, unless the machine is
 ENDINGS = (MaterializationStop.name, MaterializationException.name)
 
 
-def wait_until(condition, what):
-    """Wait for *condition*, which must become true."""
+def _wait_until(condition, what):
     until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until, f"not in {PATIENCE:.0f} s: {what}"
@@ -76,6 +75,10 @@ class Place:
         assert status == 0, f"wait status {status}: {said}"
         return said.splitlines()[-1]
 
+    def touch(self, name):
+        """Make the file *name* beside the notes."""
+        Path(f"{self.notes}.{name}").touch()
+
     def kill(self, process):
         """Kill the group of *process*, and wait until it has ended."""
         os.killpg(process, signal.SIGKILL)
@@ -87,7 +90,7 @@ class Place:
 
     def reach(self, process, count):
         """Wait until the bodies have noted *count* lines, or *process* has ended."""
-        wait_until(lambda: len(self.noted()) >= count or self.is_over(process), f"{count} notes, there are {len(self.noted())}")
+        _wait_until(lambda: len(self.noted()) >= count or self.is_over(process), f"{count} notes, there are {len(self.noted())}")
 
     def noted(self):
         """What the bodies have noted: ``begin`` or ``end``, then run, asset, partition and attempt."""
@@ -113,7 +116,7 @@ class Place:
 
     def hold_whole(self):
         """Hold what no crash may break against the store, the folder and the machine."""
-        wait_until(lambda: not self.children(), f"the end of the processes {self.children()}")
+        _wait_until(lambda: not self.children(), f"the end of the processes {self.children()}")
         with self.reader() as flow:
             assert [str(found) for found in flow.doctor() if found.level not in ("ok", "not checked")] == []
             for run in flow.runs():
@@ -187,6 +190,12 @@ def forking():
     program = Forking()
     yield program
     program.close()
+
+
+@pytest.fixture
+def wait_until():
+    """A function that waits for a condition, which must become true."""
+    return _wait_until
 
 
 @pytest.fixture

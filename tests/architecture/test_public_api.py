@@ -27,8 +27,9 @@ def signature(thing: object) -> str:
 
 def members(cls: type) -> Iterator[str]:
     """One line for each public method, property and class method of *cls* that no other public name has."""
-    hidden = [base for base in cls.__mro__[1:] if base.__module__.startswith("flowstone.") and base.__name__ not in flowstone.__all__]
-    for name, value in sorted({name: value for base in [*reversed(hidden), cls] for name, value in vars(base).items()}.items()):
+    ours = [base for base in cls.__mro__[1:] if base.__module__.startswith("flowstone.")]
+    hidden = [base for base in reversed(ours) if base.__name__ not in flowstone.__all__]
+    for name, value in sorted({name: value for base in [*hidden, cls] for name, value in vars(base).items()}.items()):
         if name.startswith("_"):
             continue
         if isinstance(value, classmethod | staticmethod):

@@ -57,9 +57,8 @@ SHOWS = {
     "10_executors.py": [
         "threads: success ['pages', ",
         "crashes_once: second child, second chance",
-        "hangs: timeout",
-        "  hangs, attempt 1: timeout",
-        "  crashes_once, attempt 1: worker_lost, cured",
+        "hangs, attempt 1: timeout",
+        "crashes_once, attempt 1: worker_lost, cured",
     ],
     "07_lineage_and_explain.py": [
         "headline v2  <- average v2",

@@ -80,10 +80,10 @@ def work(given: dict[str, Any]) -> str:
             return f"RecordError: {error.message}"
 
 
-def compute(given: dict[str, Any]) -> str:
-    """Run the targets by force, again and again; return how that ended."""
+def run(given: dict[str, Any]) -> str:
+    """Run the targets, as often as it is said; return how that ended."""
     with opened(given) as flow:
-        ended = [flow.run(given["targets"], force=True, deps=False).status for _ in range(given["times"])]
+        ended = [flow.run(given["targets"]).status for _ in range(given.get("times", 1))]
     return ",".join(sorted(set(ended)))
 
 
@@ -117,8 +117,16 @@ def write(given: dict[str, Any]) -> str:
 
 
 DO: dict[str, Callable[[dict[str, Any]], str]] = {
-    "work": work, "compute": compute, "invalidate": invalidate, "cancel": cancel, "write": write,
+    "work": work, "run": run, "invalidate": invalidate, "cancel": cancel, "write": write,
 }  # fmt: skip
+
+
+def meet(given: dict[str, Any]) -> None:
+    """Where processes are to begin at the same moment: say that this one is ready, and wait for the word."""
+    if "go" in given:
+        Path(f"{given['go']}.{os.getpid()}").touch()
+        while not os.path.exists(given["go"]):  # noqa: PTH110 - in a loop that must be quick
+            pass
 
 
 def forked(given: dict[str, Any]) -> int:
@@ -133,6 +141,7 @@ def forked(given: dict[str, Any]) -> int:
         os.dup2(out, descriptor)
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
     code = 0
+    meet(given)
     try:
         print(DO[given["do"]](given), flush=True)
     except BaseException:  # noqa: BLE001 - whatever it is, it is told

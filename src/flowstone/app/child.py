@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from flowstone.app.pipelines import load_pipeline
-from flowstone.app.tools import Tools
+from flowstone.app.runtime import Runtime
 from flowstone.events.event import Event
 from flowstone.execution.body import Body
 from flowstone.execution.decision import resolved_config
@@ -45,7 +45,7 @@ class Bench:
 
     def __init__(self, hello: Hello, channel: Connection) -> None:
         self._channel, self._sending = channel, threading.Lock()
-        self.tools = Tools(hello.settings, owner=hello.owner, echo=lambda text: self.send(Printed(text)))
+        self.runtime = Runtime(hello.settings, owner=hello.owner, echo=lambda text: self.send(Printed(text)))
         self.pipeline = load_pipeline(hello.reference, hello.base)
         if self.pipeline.name != hello.pipeline or self.pipeline.digest() != hello.digest:
             raise CodeMismatchError(
@@ -53,10 +53,10 @@ class Bench:
                 hint="it changed while the run was on its way: run again",
             )
         self._config = hello.settings.config
-        self._secrets = self.tools.resolve_secret
-        self.tools.dispatcher.attach("flowstone.child", "*", self._show)
-        self._resources = OpenResources(self.pipeline.resources, self.tools.dispatcher, self._config, self._secrets)
-        self._body = Body(self.tools.dispatcher, self.tools.io, self.tools.capture, self._resources)
+        self._secrets = self.runtime.resolve_secret
+        self.runtime.dispatcher.attach("flowstone.child", "*", self._show)
+        self._resources = OpenResources(self.pipeline.resources, self.runtime.dispatcher, self._config, self._secrets)
+        self._body = Body(self.runtime.dispatcher, self.runtime.io, self.runtime.capture, self._resources)
 
     def send(self, message: object) -> None:
         """Send one message; any thread may."""
@@ -76,7 +76,7 @@ class Bench:
         stop = threading.Event()
         flusher = threading.Thread(target=self._flush_often, args=(stop,), daemon=True)
         flusher.start()
-        with self.tools.capture:
+        with self.runtime.capture:
             report = self._body.run(task.unpack(self.pipeline, config, refused))
         stop.set()
         flusher.join()
@@ -86,7 +86,7 @@ class Bench:
     def close(self) -> None:
         """Tear down what was opened here."""
         self._resources.close()
-        self.tools.close()
+        self.runtime.close()
 
     def serve(self, message: Task | RunEnded | Goodbye) -> bool:
         """Do what the process at the other end asks for; return whether it may ask for more."""
@@ -109,7 +109,7 @@ class Bench:
             self._flush()
 
     def _flush(self) -> None:
-        lines = self.tools.capture.take()
+        lines = self.runtime.capture.take()
         if lines:
             self.send(Captured(lines))
 

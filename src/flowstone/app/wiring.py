@@ -12,7 +12,7 @@ from typing import Any
 
 from flowstone.app.heartbeat import Heartbeat
 from flowstone.app.pipelines import reference_of
-from flowstone.app.tools import Tools
+from flowstone.app.runtime import Runtime
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution import lost
 from flowstone.execution.children import Children
@@ -52,9 +52,9 @@ class Deployment:
         self.ids = ids or Ids()
         self._process = self.ids.new("proc")
         self.echo = echo or _to_stdout
-        self.tools = Tools(settings, owner=self._process, clock=clock, echo=lambda text: self.echo(text))
+        self.runtime = Runtime(settings, owner=self._process, clock=clock, echo=lambda text: self.echo(text))
         self.clock, self.redactor, self.dispatcher, self.io = (
-            self.tools.clock, self.tools.redactor, self.tools.dispatcher, self.tools.io,
+            self.runtime.clock, self.runtime.redactor, self.runtime.dispatcher, self.runtime.io,
         )  # fmt: skip
         self.dispatcher.attach("flowstone.logs", "*", log_event)
         self.locks = ProcessLocks(lock_folder(settings.database_url, settings.home))
@@ -63,7 +63,7 @@ class Deployment:
             pipeline.resources if pipeline is not None else {},
             self.dispatcher,
             settings.config,
-            self.tools.resolve_secret,
+            self.runtime.resolve_secret,
             resources,
         )
         self._children: Children | None = None
@@ -132,16 +132,16 @@ class Deployment:
         return self._assemble(self.planning(), "")
 
     def _assemble(self, database: Database, process: str) -> Services:
-        tools = self.tools
+        runtime = self.runtime
         return Services(
-            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, tools.capture, process, random.random,
-            self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config, tools.resolve_secret,
+            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, runtime.capture, process, random.random,
+            self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config, runtime.resolve_secret,
         )  # fmt: skip
 
     def _reap(self) -> None:
         """Settle what dead processes left behind."""
         if self._services is not None:
-            lost.reap(self._services, self.locks, lambda process: self.tools.files.sweep(0, owner=process))
+            lost.reap(self._services, self.locks, lambda process: self.runtime.files.sweep(0, owner=process))
 
     def _end_run(self, run_id: str) -> None:
         """Close what was opened for the run, here and in children."""
@@ -164,8 +164,8 @@ class Deployment:
                     CHILD,
                     lambda owner: Hello(found.text, found.base, name, digest, settings, list(sys.path), owner),
                     self.dispatcher,
-                    self.tools.capture,
-                    lambda owner: self.tools.files.sweep(0, owner=owner),
+                    self.runtime.capture,
+                    lambda owner: self.runtime.files.sweep(0, owner=owner),
                     self._process,
                 )
             return self._children
@@ -183,7 +183,7 @@ class Deployment:
             if self._children is not None:
                 self._children.close()
             self.resources.close()
-            self.tools.close()
+            self.runtime.close()
             for database in (self._database, self._empty):
                 if database is not None:
                     database.close()

@@ -22,6 +22,7 @@ from flowstone.execution.decision import short
 from flowstone.execution.settlement import OBSERVED
 from flowstone.stores import events, processes
 from flowstone.stores.database import Connection
+from flowstone.stores.liveness import hostname_of
 from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
 
 Field = tuple[str, str]
@@ -167,7 +168,7 @@ def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
         yield "observed", f"{run.id}, {when(output.created_at)}"
     else:
         took = f", {seconds(attempt.duration_ns)}" if attempt.duration_ns is not None else ""
-        where = f", pid {evidence.process.pid} on {evidence.process.host}" if evidence.process else ""
+        where = f", pid {evidence.process.pid} on {hostname_of(evidence.process.host)}" if evidence.process else ""
         yield "computed", f"{run.id} attempt {attempt.number}, {when(output.created_at)}{took}{where}"
     because = next((str(e.payload["because"]) for e in evidence.events if e.payload.get("because")), "")
     yield "because", because.replace("has no value yet", "it had no value yet")

@@ -15,6 +15,11 @@ EVERY_SECONDS = 1.0
 log = logging.getLogger("flowstone.lines")
 
 
+def say_lost(count: int, error: Exception) -> None:
+    """Say that captured lines are lost, because of what the store answered."""
+    log.warning("%d captured lines could not be stored: %s", count, error)
+
+
 class LineFlusher:
     """A thread that lives as long as a run and moves captured lines to the store."""
 
@@ -42,7 +47,7 @@ class LineFlusher:
                 for line in lines:
                     add_line(tx, line)
         except Exception as refused:  # noqa: BLE001 - log lines never break work
-            log.warning("%d captured lines could not be stored: %s", len(lines), refused)
+            say_lost(len(lines), refused)
 
     def _work(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):

@@ -13,7 +13,7 @@ from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.execution import ownership
 from flowstone.execution.crowd import Crowd
 from flowstone.execution.lanes import Finished, Lane, Lanes
-from flowstone.execution.lines import LineFlusher
+from flowstone.execution.lines import LineFlusher, say_lost
 from flowstone.execution.outcome import Cancelled, Report
 from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
@@ -236,7 +236,7 @@ class Loop:
             try:
                 with self._services.database.transaction() as tx:
                     self._steps.settle(tx, settled)
-                    for line in self._lines if attempt < tries - 1 else ():  # the record matters more than what was printed
+                    for line in self._lines:
                         add_line(tx, line)
             except RecordError:
                 raise
@@ -244,6 +244,9 @@ class Loop:
                 error = again
                 if attempt < tries - 1:
                     self._services.clock.sleep(0.1 * 2**attempt)
+                if self._lines and attempt == tries - 2:  # the record matters more than what was printed
+                    say_lost(len(self._lines), error)
+                    self._lines = []
             else:
                 self._steps.settled(settled)
                 self._open.remove(settled)

@@ -1,4 +1,4 @@
-"""Whose a run is: who works on the same things, whether it is still ours, and how it is let go of."""
+"""Whose a run is: who works on the same things, and how a run is taken away or let go of."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from flowstone.foundation.errors import RecordError
 from flowstone.stores import runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
-
-
-def require(tx: Transaction, services: Services, run_id: str) -> None:
-    """Raise :class:`RecordError` unless this process still works on the run; then it does until the transaction has ended."""
-    if not runs.hold(tx, run_id, services.process):
-        raise taken(run_id)
 
 
 def taken(run_id: str) -> RecordError:

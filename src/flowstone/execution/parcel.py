@@ -54,9 +54,11 @@ class Packed(NamedTuple):
 
     @classmethod
     def of(cls, happened: Event) -> Packed:
+        """Return *happened* as it travels."""
         return cls(happened.name, msgspec.to_builtins(happened))
 
     def unpack(self) -> Event:
+        """Return the event; raises :class:`EventError` when its class is not declared here."""
         return msgspec.convert(self.fields, class_of(self.name))
 
 
@@ -88,9 +90,11 @@ class Answer(NamedTuple):
 
     @classmethod
     def of(cls, report: Report) -> Answer:
+        """Return *report* as it travels."""
         return cls(report.outcome, report.duration_ns, [*map(Packed.of, report.shown)], [*map(Packed.of, report.told)])
 
     def unpack(self) -> Report:
+        """Return the report."""
         shown = [packed.unpack() for packed in self.shown]
         return Report(self.outcome, self.duration_ns, shown, [packed.unpack() for packed in self.told])
 
@@ -122,10 +126,12 @@ class Task(NamedTuple):
 
     @classmethod
     def of(cls, work: Work) -> Task:
+        """Return *work* as it travels."""
         inputs = tuple((item.parameter, item.asset.name, item.output, item.partition) for item in work.inputs)
         return cls(work.asset.name, work.key, work.target, work.manager, inputs, work.trace_id, work.previous)
 
     def unpack(self, pipeline: Pipeline, config: dict[str, Any], refused: Exception | None) -> Work:
+        """Return the work, with the assets of *pipeline* and what the child resolved itself."""
         inputs = tuple(Loading(parameter, pipeline[name], output, key) for parameter, name, output, key in self.inputs)
         asset = pipeline[self.asset]
         return Work(asset, self.key, self.target, self.manager, inputs, config, self.trace_id, self.previous, refused)

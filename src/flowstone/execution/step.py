@@ -16,6 +16,7 @@ from flowstone.events.catalogue import (
 )
 from flowstone.execution.decision import Facts, Made
 from flowstone.execution.outcome import Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
+from flowstone.execution.ownership import taken
 from flowstone.execution.plan import Place, Step
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
@@ -79,9 +80,7 @@ class Steps:
     def guard(self, tx: Transaction) -> None:
         """Raise :class:`RecordError` unless the run is this process's, and keep it so for the transaction."""
         if not runs.is_held(tx, self._run_id, self._services.process):
-            raise RecordError(
-                f"{self._run_id} is no longer this process's: it was taken for dead", hint=f"flowstone show {self._run_id}"
-            )
+            raise taken(self._run_id)
 
     def claimed(self, claim: Claim) -> None:
         """Note a committed claim."""

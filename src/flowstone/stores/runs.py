@@ -42,11 +42,6 @@ def _plan() -> Select[Any]:
     return select(run.c.plan).where(run.c.id == bindparam("run_id"))
 
 
-def _held() -> Select[Any]:
-    mine = (run.c.id == bindparam("run_id"), run.c.process == bindparam("holder"), run.c.status == "running")
-    return select(run.c.id).where(*mine).with_for_update(read=True)
-
-
 def insert(tx: Transaction, values: dict[str, Any]) -> None:
     """Add a run that begins now; ``request``, ``plan`` and ``provenance`` are JSON text."""
     tx.execute(_insert, {**values, "outcome": "{}", "ended_at": None, "cancel_requested_at": None})
@@ -78,11 +73,6 @@ def move(
 def request_cancel(tx: Transaction, run_id: str, at: int) -> bool:
     """Ask for the end of a running run; ``False`` when it does not run, or was asked already."""
     return bool(tx.execute(_request_cancel, {"run_id": run_id, "at": at}).rowcount == 1)
-
-
-def hold(tx: Transaction, run_id: str, process: str) -> bool:
-    """Whether the run is *process*'s; nobody takes it from there before this transaction has ended."""
-    return tx.execute(_held, {"run_id": run_id, "holder": process}).fetchone() is not None
 
 
 def is_cancel_requested(tx: Transaction, run_id: str) -> bool:

@@ -14,7 +14,7 @@ from flowstone.io_managers import ExternalIOManager, FilesIOManager, IOManager, 
 from flowstone.observability.capture import Capture
 
 
-class Tools:
+class Runtime:
     """A dispatcher, the IO managers and the capture of one process; *owner* names the files it is writing."""
 
     def __init__(
