@@ -18,8 +18,7 @@ async def pages() -> list[str]:
     """Fetched at the same time, not one after the other."""
 
     async def fetch(number: int) -> str:
-        await asyncio.sleep(0)
-        return f"page {number}"
+        return await asyncio.sleep(0, f"page {number}")
 
     return await asyncio.gather(*(fetch(number) for number in range(3)))
 

@@ -189,7 +189,7 @@ def _is_newer(file: Path) -> None:
     ],
 )
 def test_a_database_that_is_none_is_refused_and_left_alone(used, harm, words):
-    """A database that is a folder, another file, cut short or newer is refused by verbs that write and that read; its bytes stay."""
+    """A database that is a folder, another file, cut short or newer is refused, and its bytes stay as they are."""
     file = used / ".flowstone/flowstone.db"
     for beside in used.glob(".flowstone/flowstone.db-*"):
         beside.unlink()
