@@ -231,7 +231,7 @@ def test_another_process_cancels_what_runs(shared):
 
     assert cancelled[0] == 0, cancelled[1]
     assert json.loads(cancelled[1])["status"] == "cancelled"
-    assert (code, "Cancelled by ann (asserted): wrong day" in printed) == (1, True), printed
+    assert (code, "Ended: cancelled by ann: wrong day" in printed) == (1, True), printed
     assert (late[0], "ended cancelled: there is nothing to cancel" in late[1]) == (2, True)
     assert (run.status, attempts, faults) == ("cancelled", [("asleep", 1, "cancelled")], [])
     assert run.outcome["cancelled"] == 2

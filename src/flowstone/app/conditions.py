@@ -122,10 +122,7 @@ class Conditions:
         digests = {name: item["digest"] for name, item in self.defined.items()}
         because = reasons(connection, current.values(), digests)
         erased = {place for place, made in last.items() if made.output in lost and lost[made.output].gone}
-        return [
-            self._condition(place, current.get(place), last.get(place), because, erased=place in erased)
-            for place in places
-        ]
+        return [self._condition(place, current.get(place), last.get(place), because, erased=place in erased) for place in places]
 
     def _condition(
         self,

@@ -24,7 +24,6 @@ from flowstone.events.catalogue import (
     MaterializationSkipped,
     MaterializationStart,
     MaterializationStop,
-    RunCancelRequested,
     RunResumed,
     RunStart,
 )
@@ -85,11 +84,13 @@ class RunConsole:
                 self._print(f"    | {one_line(line)}")
 
     def _handle(self, happened: Event) -> None:
+        if isinstance(happened, RunStart | RunResumed):
+            self._header(happened)
+        elif getattr(happened, "run_id", "") == self.run_id:  # else: what a dead process left behind is settled meanwhile
+            self._tell(happened)
+
+    def _tell(self, happened: Event) -> None:
         match happened:
-            case RunStart() | RunResumed():
-                self._header(happened)
-            case _ if getattr(happened, "run_id", "") != self.run_id:
-                pass  # what a dead process left behind is settled meanwhile
             case MaterializationStart():
                 self._start(happened)
             case MaterializationProgress():
@@ -201,9 +202,8 @@ def footer(flow: FlowStone, result: RunResult, console: Console) -> None:
     ) if group]  # fmt: skip
     steps = ", ".join(ended) or "nothing to do"
     console.print(Text(f"\n{view.run.id} {result.status}: {steps}"))
-    for event in flow.events(run_id=result.run_id, names=[RunCancelRequested.name], limit=1) if result.status == "cancelled" else ():
-        by = f"{event.payload['actor']} ({event.payload['identity']})"
-        console.print(Text(one_line(f"Cancelled by {by}" + (f": {event.payload['reason']}" if event.payload["reason"] else ""))))
+    if result.status == "cancelled":
+        console.print(Text(one_line(f"Ended: {view.cancel}")))
     recorded = [
         counted(len(view.materializations), "materialization"), counted(len(view.attempts), "attempt"),
         counted(view.events, "event"),

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from queue import Empty
 
 from flowstone.events.catalogue import MaterializationDelayed
-from flowstone.execution import ownership
 from flowstone.execution.crowd import Crowd
 from flowstone.execution.lanes import Finished, Lane, Lanes
 from flowstone.execution.lines import LineFlusher, say_lost
@@ -219,10 +218,16 @@ class Loop:
             raise StopRequest(stop.kind)
 
     def _delay(self, compute: Compute) -> None:
-        """Look again later at a step that cannot be claimed now; somebody else's claim may have been left by a dead process."""
+        """Look again later at a step that cannot be claimed now, or at once when another run has made it meanwhile.
+
+        Somebody else's claim may have been left by a dead process.
+        """
         services, session, now = self._services, self._session, self._services.database.now()
         self._crowd.leave(compute.asset, session.schedule)
         why = session.hindrance(compute)
+        if why is not None and why.reason == "made":
+            session.schedule.ready(compute.step.place)
+            return
         if why is not None:
             with services.database.transaction() as tx:
                 tx.emit(MaterializationDelayed, at=now, reason=why.reason, holder=why.holder, **self._steps.where(compute.step))

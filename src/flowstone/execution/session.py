@@ -69,13 +69,18 @@ class Compute(NamedTuple):
     inputs: tuple[Made, ...]
     because: str
     refused: Exception | None
+    seen: str | None = None
+    """The current output this was decided upon, ``""`` for none; ``None`` when it does not matter."""
 
 
 Decision = Skip | Reuse | Observe | Compute
 
 
 class Hindrance(NamedTuple):
-    """Why a step cannot be claimed now: another run computes it (``claimed``), or a ``resource`` has no place left."""
+    """Why a step cannot be claimed now.
+
+    Another run computes it (``claimed``), a ``resource`` has no place left, or it was ``made`` since it was decided.
+    """
 
     reason: str
     holder: str
@@ -102,7 +107,6 @@ class Session:
         self._current: dict[Place, OutputRecord] = {}
         self._config: dict[str, Mapping[str, Any]] = {}
         self._versions: dict[Place, str | Exception] = {}
-        self._contested: set[Place] = set()
         self._delayed: set[Place] = set()
 
     def prepare(self) -> None:
@@ -157,8 +161,6 @@ class Session:
                 f"asset {step.asset!r}: required inputs have no value: {', '.join(missing[:20])}", hint="run them first"
             )
         facts = facts_of(asset, self.services.config, inputs, version if isinstance(version, str) else "")
-        if step.place in self._contested:
-            self._read_again(step.place)
         current = self._current.get(step.place)
         if refused is not None:
             return Compute(step, asset, facts, tuple(inputs), "", refused)
@@ -171,13 +173,14 @@ class Session:
             because = "its stored bytes are gone"
         if because is None and current is not None:
             return Reuse(step, current, _unchanged(asset, current))
-        return Compute(step, asset, facts, tuple(inputs), because or "", None)
+        seen = None if step.place in self._force else current.id if current is not None else ""
+        return Compute(step, asset, facts, tuple(inputs), because or "", None, seen)
 
     def claim(self, tx: Transaction, compute: Compute) -> Claim | None:
         """T1 of a step that must be computed; ``None`` when that cannot be now."""
         asset = compute.asset
         return self.steps.claim(
-            tx, compute.step, asset, compute.facts, compute.inputs, compute.because, self.limits_of(asset.name)
+            tx, compute.step, asset, compute.facts, compute.inputs, compute.because, self.limits_of(asset.name), compute.seen
         )
 
     def limits_of(self, asset: str) -> Mapping[str, int]:
@@ -188,11 +191,15 @@ class Session:
         return {name: limit for name in needed if (limit := self.pipeline.resources[name].limit) is not None}
 
     def hindrance(self, compute: Compute) -> Hindrance | None:
-        """What kept a step from being claimed, told once a step."""
+        """What kept a step from being claimed, told once a step; what was made since it was decided is known from here on."""
         place, project = compute.step.place, self.services.project
         with self.services.database.reading() as connection:
             other = materializations.computing(connection, project, *place)
-        self._contested.add(place)
+            current = outputs.current(connection, project, *place)
+        if current is not None:
+            self._current[place] = self._outputs[current.id] = current
+            if compute.seen not in (None, current.id):
+                return Hindrance("made", current.run_id)
         if place in self._delayed:
             return None
         self._delayed.add(place)
@@ -200,14 +207,6 @@ class Session:
             return Hindrance("claimed", other)
         limits = self.limits_of(place[0])
         return Hindrance("resource", ", ".join(limits)) if limits else None
-
-    def _read_again(self, place: Place) -> None:
-        """Look at the place's current output again: another run may have made it meanwhile."""
-        self._contested.discard(place)
-        with self.services.database.reading() as connection:
-            current = outputs.current(connection, self.services.project, *place)
-        if current is not None:
-            self._current[place] = self._outputs[current.id] = current
 
     def _changed_inputs(self, current: OutputRecord, inputs: list[Made]) -> str:
         """Name the inputs that differ from those *current* was made from."""

@@ -42,7 +42,7 @@ class Steps:
         self._services, self._run_id, self._trace_id = services, run_id, trace_id
         self.tries: dict[Place, Try] = {}
 
-    def claim(
+    def claim(  # noqa: PLR0913, PLR0917 - what was decided about one step
         self,
         tx: Transaction,
         step: Step,
@@ -51,11 +51,12 @@ class Steps:
         inputs: Sequence[Made],
         because: str,
         limits: Mapping[str, int],
+        seen: str | None = None,
     ) -> Claim | None:
         """T1: claim the step and begin an attempt, *because* it is not reused; ``None`` when that cannot be now.
 
-        Somebody else may be computing the same asset and partition, a resource of *limits* may have no place left, or this
-        process may not hold the run any more.
+        Somebody else may be computing the same asset and partition, or have done so since *seen* was the current output; a
+        resource of *limits* may have no place left.
         """
         services, project = self._services, self._services.project
         for resource, limit in limits.items():
@@ -67,6 +68,9 @@ class Steps:
         else:
             row = materializations.claim_new(tx, project, self._run_id, step.asset, step.partition)
         if row is None:
+            return None
+        if seen is not None and outputs.replaced(tx, project, *step.place, seen):
+            materializations.unclaim(tx, row)
             return None
         number = known.tries + 1 if known else 1
         now = services.database.now()

@@ -30,6 +30,7 @@ _CONTROL |= {
 }  # turn text round
 
 log = logging.getLogger("flowstone.events")
+log.addHandler(logging.NullHandler())  # where nobody has configured logging, Python would print the warnings among them
 
 
 def one_line(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Delete, Select, Update, bindparam, delete, func, or_, select, update
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import AttemptRecord, MaterializationRecord
@@ -21,6 +21,18 @@ def _retry() -> Update:
         update(materialization)
         .where(materialization.c.id == bindparam("row"), materialization.c.status == "retrying")
         .values(status="running", attempts=materialization.c.attempts + 1, not_before=None)
+    )
+
+
+def _forget() -> Delete:
+    return delete(materialization).where(materialization.c.id == bindparam("row"), materialization.c.attempts == 1)
+
+
+def _put_back() -> Update:
+    return (
+        update(materialization)
+        .where(materialization.c.id == bindparam("row"))
+        .values(status="retrying", attempts=materialization.c.attempts - 1)
     )
 
 
@@ -87,6 +99,12 @@ def claim_new(tx: Transaction, project: str, run_id: str, asset: str, partition:
 def claim_again(tx: Transaction, row: int) -> bool:
     """Move a retrying materialization to running; return whether this claim won, over those of other runs too."""
     return tx.compete(_retry, {"row": row})
+
+
+def unclaim(tx: Transaction, row: int) -> None:
+    """Undo a claim of this transaction, for which no attempt has begun."""
+    if tx.execute(_forget, {"row": row}).rowcount == 0:
+        tx.execute(_put_back, {"row": row})
 
 
 def begin_attempt(tx: Transaction, row: int, number: int, process: str, at: int) -> int:

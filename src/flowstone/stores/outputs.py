@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Delete, and_, bindparam, delete, func, select, tuple_
+from sqlalchemy import Connection, Delete, Select, and_, bindparam, delete, func, select, tuple_
 
 from flowstone.foundation.errors import NotFoundError
 from flowstone.stores.database import Transaction
@@ -40,6 +40,16 @@ def _forget() -> Delete:
     return delete(current_output).where(key)
 
 
+def _replaced() -> Select[Any]:
+    key = (
+        current_output.c.project == bindparam("p"),
+        current_output.c.asset == bindparam("a"),
+        current_output.c.partition == bindparam("k"),
+        current_output.c.output != bindparam("o"),
+    )
+    return select(current_output.c.output).where(*key)
+
+
 _point = upserting(current_output, "project", "asset", "partition")
 
 
@@ -57,6 +67,11 @@ def point(tx: Transaction, project: str, asset: str, partition: str, id: str) ->
 def withdraw(tx: Transaction, project: str, asset: str, partition: str, id: str) -> bool:
     """Remove the pointer if it still points to *id*; the output and its bytes stay."""
     return bool(tx.execute(_forget, {"p": project, "a": asset, "k": partition, "o": id}).rowcount == 1)
+
+
+def replaced(tx: Transaction, project: str, asset: str, partition: str, id: str) -> bool:
+    """Whether the current output is another one than *id*; none is no other one."""
+    return tx.execute(_replaced, {"p": project, "a": asset, "k": partition, "o": id}).fetchone() is not None
 
 
 _FIELDS = OutputRecord.__struct_fields__
