@@ -299,3 +299,26 @@ def test_a_hold_and_an_erasure_at_once_have_one_winner(made):
 
         assert len(won) == 1
         assert (now.output.gone, now.hold is not None) == (("", True) if won == ["hold"] else ("erased", False))
+
+
+def test_what_a_function_wrote_itself_is_left_alone(tmp_path, database_url):
+    """A file that users' code wrote is neither collected nor erased by FlowStone: the refusal says who has to do it."""
+    target = tmp_path / "own.txt"
+
+    @asset(source=True)
+    def written(ctx):
+        target.write_text(ctx.run_id)
+        return ctx.written(target)
+
+    settings = isolated_settings(tmp_path / "home", database_url=database_url)
+    settings = dataclasses.replace(settings, retention=RetentionSettings(outputs=1))
+    with FlowStone(Pipeline("p", [written]), settings=settings) as flow:
+        for _ in range(3):
+            flow.run().raise_if_failed()
+        flow.prune()
+        with pytest.raises(UsageError, match=r"does not delete own\.txt") as refused:
+            flow.erase("written", reason="x")
+
+        assert "flowstone invalidate written" in str(refused.value)
+        assert [v.output.version for v in flow.outputs("written")] == [3, 2, 1]
+        assert target.exists()
