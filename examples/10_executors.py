@@ -30,13 +30,13 @@ def joined(pages: list[str]) -> str:
 
 
 @asset(timeout=0.3)
-def hangs(pages: list[str]) -> None:
+def hangs() -> None:
     while True:
         time.sleep(1)
 
 
 @asset(executor="process")
-def crashes_once(pages: list[str]) -> str:
+def crashes_once() -> str:
     mark = Path(os.environ["EXAMPLE_FOLDER"]) / "crashed"
     if not mark.exists():
         mark.touch()

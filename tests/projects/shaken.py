@@ -11,7 +11,6 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from flowstone import Event, Pipeline, Retry, Static, asset, event, resource, source

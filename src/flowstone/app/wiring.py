@@ -134,8 +134,9 @@ class Deployment:
     def _assemble(self, database: Database, process: str) -> Services:
         runtime = self.runtime
         return Services(
-            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, runtime.capture, process, random.random,
-            self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config, runtime.resolve_secret,
+            self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, runtime.capture, process,
+            random.random, self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config,
+            runtime.resolve_secret,
         )  # fmt: skip
 
     def _reap(self) -> None:

@@ -42,7 +42,7 @@ class Steps:
         self._services, self._run_id, self._trace_id = services, run_id, trace_id
         self.tries: dict[Place, Try] = {}
 
-    def claim(  # noqa: PLR0913, PLR0917 - what was decided about one step
+    def claim(
         self,
         tx: Transaction,
         step: Step,

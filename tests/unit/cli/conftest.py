@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from flowstone import FlowStone
+from flowstone.app.pipelines import load_pipeline
 from flowstone.cli.grammar import Given
 from flowstone.cli.main import execute
-from flowstone.app.pipelines import load_pipeline
 from flowstone.cli.session import find
 
 PIPELINE = '''
