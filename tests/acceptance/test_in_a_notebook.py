@@ -1,4 +1,4 @@
-"""FlowStone in a real notebook kernel: assets defined in cells, their prints in the cell's output, and an interrupt that settles."""
+"""FlowStone in a real notebook kernel: assets defined in cells, prints in the cell's output, and an interrupt that settles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from jupyter_client.manager import KernelManager
 
-WAIT = 120  # seconds; a kernel that does not answer fails its test
+WAIT = 40  # seconds; a kernel that does not answer fails its test
 
 
 class Cell(NamedTuple):

@@ -25,6 +25,7 @@ from flowstone.foundation.errors import DatabaseError, NotFoundError, UsageError
 from flowstone.foundation.ids import Ids
 from flowstone.foundation.settings import Settings
 from flowstone.ledger.event_log import EventLog
+from flowstone.observability.capture import to_real_stdout
 from flowstone.observability.logs import log_event
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
@@ -51,7 +52,7 @@ class Deployment:
         self.settings, self._pipeline = settings, pipeline
         self.ids = ids or Ids()
         self._process = self.ids.new("proc")
-        self.echo = echo or _to_stdout
+        self.echo = echo or to_real_stdout
         self.runtime = Runtime(settings, owner=self._process, clock=clock, echo=lambda text: self.echo(text))
         self.clock, self.redactor, self.dispatcher, self.io = (
             self.runtime.clock, self.runtime.redactor, self.runtime.dispatcher, self.runtime.io,
@@ -219,7 +220,3 @@ class Deployment:
         database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create, power=power)
         database.recorders = (EventLog(self.settings.project),)
         return database
-
-
-def _to_stdout(text: str) -> None:
-    (sys.__stdout__ or sys.stdout).write(text)
