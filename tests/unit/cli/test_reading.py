@@ -137,14 +137,14 @@ def test_logs_are_escaped_redacted_and_chosen(cli, shop):
 def test_events_are_read_by_cursor(cli, shop):
     """Reading page after page from the printed cursor gives every event once and in order."""
     everything = cli("events", "--json", "--limit", "100000").rows
-    pages, after = [], 0
-    while page := cli("events", "--json", "--after", str(after), "--limit", "7").rows:
+    pages, after = [], ""
+    while page := cli("events", "--json", "--limit", "7", *(("--after", after) if after else ())).rows:
         pages += page
-        after = page[-1]["id"]
+        after = page[-1]["cursor"]
 
     assert pages == everything
-    assert {"id", "at", "name", "run_id", "payload"} == set(everything[0])
-    assert cli("events", "--limit", "7").out.endswith(f"flowstone events --after {everything[6]['id']} --limit 7\n")
+    assert {"id", "at", "name", "run_id", "payload", "cursor"} == set(everything[0])
+    assert cli("events", "--limit", "7").out.endswith(f"flowstone events --after {everything[6]['cursor']} --limit 7\n")
 
 
 def test_events_can_be_chosen(cli, shop):

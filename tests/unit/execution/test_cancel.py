@@ -92,8 +92,8 @@ def test_an_ended_run_cannot_be_cancelled(flow, work):
 
     with pytest.raises(UsageError, match="ended success: there is nothing to cancel"):
         made.cancel(run_id)
-    with pytest.raises(NotFoundError, match="there is no run 'run_x'"):
-        made.cancel("run_x")
+    with pytest.raises(NotFoundError, match="there is no run 'run_nobody'"):
+        made.cancel("run_nobody")
     assert len(made.events()) == before
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flowstone.events.catalogue import ErrorRecorded, MaterializationException, RunStart, RunSuspended
 from flowstone.events.context import Scope, current
+from flowstone.foundation.texts import storable
 from flowstone.observability.logs import ConsoleFormatter, JsonFormatter, configure, log_event, one_line
 
 
@@ -89,7 +90,7 @@ def test_a_json_line_is_one_line(message, name):
     text = JsonFormatter().format(record("%s", message, name=name))
 
     assert len(text.split("\n")) == 1
-    assert json.loads(text)["msg"] == message.encode("utf-8", "backslashreplace").decode()
+    assert json.loads(text)["msg"] == storable(message)
 
 
 def test_events_are_rendered_with_their_level_and_fields(caplog):
