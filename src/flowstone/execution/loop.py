@@ -102,8 +102,13 @@ class Loop:
                     break
         return concluded, computes
 
-    def _commit(self, concluded: Sequence[Decision], computes: Sequence[Compute]) -> list[tuple[Claim, Compute]]:
-        """T2 of the open settlements, the conclusions, and T1 of what begins, together; each T2 alone when that fails."""
+    def _commit(
+        self, concluded: Sequence[Decision], computes: Sequence[Compute], tries: int = RECORD_TRIES
+    ) -> list[tuple[Claim, Compute]]:
+        """T2 of the open settlements, the conclusions, and T1 of what begins, together; each T2 alone when that fails.
+
+        Claims that fail for a while, as when two runs wait for each other's claims, are tried again.
+        """
         if not (self._open or concluded or computes):
             return []
         try:
@@ -116,11 +121,11 @@ class Loop:
         except RecordError:
             raise
         except Exception as error:  # the store may refuse in many ways; what is finished must be settled all the same
-            if not self._open:
+            if not (self._open or (tries > 1 and getattr(error, "retryable", False))):
                 raise
             for settled in list(self._open):
                 self._settle_alone(settled, error)
-            return self._commit(concluded, computes)
+            return self._commit(concluded, computes, tries - 1)
         self._settled()
         for record in observed:
             self._session.ended((record.asset, record.partition), Ending("success", record.id, record.digest), record)

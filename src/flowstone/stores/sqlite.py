@@ -48,8 +48,13 @@ class SqliteBackend:
         cursor.close()
 
     def exists(self) -> bool:
-        """Whether the database is there; asking creates nothing."""
-        return self.in_memory or Path(self.path).exists()
+        """Whether the database is there; one without a table is being created, or its creation was broken off."""
+        if self.in_memory:
+            return True
+        if not Path(self.path).exists():
+            return False
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first() is not None
 
     def prepare_to_create(self) -> None:
         """Make the folder the database file goes to; raises :class:`DatabaseError` for another program's file."""
