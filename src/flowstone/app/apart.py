@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -54,6 +55,11 @@ async def awaited(call: Callable[[], T], stop: Callable[[], object]) -> T:
             await asyncio.wait([future], timeout=ASK_AGAIN_SECONDS)
         future.exception()  # it has been looked at: what it says is that it was stopped
         raise
+
+
+def interrupt_thread(ident: int) -> None:
+    """Raise ``KeyboardInterrupt`` in a thread as soon as it runs Python code: what Ctrl-C is to the main one."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(KeyboardInterrupt))
 
 
 def _in_loop() -> bool:

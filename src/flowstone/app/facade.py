@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from flowstone.app import cancel, identity, listings
-from flowstone.app.apart import apart, awaited
+from flowstone.app.apart import apart, awaited, interrupt_thread
 from flowstone.app.keeping import Keeping
 from flowstone.app.wiring import Deployment
 from flowstone.assets.options import EXECUTORS
@@ -112,7 +112,7 @@ class FlowStone(Keeping):
         """
         options = RunOptions(partition=partition, force=force, deps=deps, executor=executor, jobs=jobs, if_running=if_running)
         run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
-        return apart(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id))
+        return apart(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id, interrupt_thread))
 
     async def arun(self, targets: str | Iterable[str] | None = None, **options: Unpack[RunOptions]) -> RunResult:
         """Do what :meth:`run` does in a thread, and await it; a cancelled task leaves the run waiting to be resumed."""
@@ -150,7 +150,7 @@ class FlowStone(Keeping):
             found = runs.find(connection, self.settings.project, run_id)
         how = self._how(executor or found.request.get("executor"), jobs or found.request.get("jobs"))
         work, stopping = Runs(services, self._needed(), self._actor, self._provenance(), how), self._deployment.stopping
-        return self._collected(services, apart(lambda: work.resume(found), lambda: stopping.suspend(found.id)))
+        return self._collected(services, apart(lambda: work.resume(found), lambda: stopping.suspend(found.id, interrupt_thread)))
 
     def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> RunRecord:
         """End a run for good: at once when nobody works on it, else within about a second by the process that does.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from queue import Empty
+from typing import NamedTuple
 
 from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.execution.crowd import Crowd
@@ -31,6 +32,14 @@ RECORD_TRIES = 3
 LONGEST_SLEEP = 3600.0
 LOOK_AGAIN_NS = 250_000_000  # at a step that another process has claimed, or whose resource is taken
 REAP_EVERY_NS = 2_000_000_000
+
+
+class _Begun(NamedTuple):
+    """A claimed attempt, the lane it is in once its body has started, and when it was claimed (monotonic)."""
+
+    claim: Claim
+    lane: Lane | None
+    at: int
 
 
 class Loop:
@@ -278,10 +287,12 @@ class Loop:
     def _abandon(self, error: BaseException) -> None:
         """Settle what is still open, as far as the store allows; what it refuses is settled as lost by the next run."""
         self._collect()
-        for claim, lane in list(self._running.values()):
+        ended = Cancelled(describe(error, retryable=True))
+        for claim, lane, began in list(self._running.values()):
+            took = self._services.clock.monotonic_ns() - began
             if lane is not None:
                 lane.end(claim)
-            self._finish(Finished(claim, Report(Cancelled(describe(error, retryable=True)), 0)))
+            self._finish(Finished(claim, Report(ended, took)))
         for settled in list(self._open):
             try:
                 self._settle_alone(settled, RecordError(), tries=1 if isinstance(error, RecordError) else RECORD_TRIES)

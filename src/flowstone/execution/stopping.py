@@ -47,6 +47,7 @@ class Stopping:
         self._held: set[str] = set()
         self._wakers: dict[str, Callable[[], None]] = {}
         self._inside = ""
+        self._elsewhere: dict[str, int] = {}
         self._changed = threading.Condition(threading.RLock())  # reentrant: a signal handler may ask while this thread holds it
         self.interrupt: Callable[[], None] | None = None
         """Interrupts the main thread as Ctrl-C does. Set by an application that owns its process; a library has none."""
@@ -92,7 +93,15 @@ class Stopping:
     @contextmanager
     def interruptible(self, run_id: str) -> Iterator[None]:
         """User code of the run is running in this thread: a stop that ends it now may interrupt it, if an application allows."""
-        if self.interrupt is None or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
+            self._elsewhere[run_id] = threading.get_ident()
+            try:
+                yield
+            finally:
+                with self._changed:  # an interrupt that is on its way is sent before this and not later
+                    self._elsewhere.pop(run_id, None)
+            return
+        if self.interrupt is None:
             yield
             return
         try:
@@ -145,10 +154,15 @@ class Stopping:
         with self._changed:
             self._stop([run_id], Stop("cancel", message=message))
 
-    def suspend(self, run_id: str) -> None:
-        """End what runs of the run and leave it waiting to be resumed; nothing happens when this process does not hold it."""
+    def suspend(self, run_id: str, interrupt: Callable[[int], None] | None = None) -> None:
+        """End what runs of the run and leave it waiting to be resumed; nothing happens when this process does not hold it.
+
+        The first time, *interrupt* is called with the thread its code is in, if that is not the main thread.
+        """
         with self._changed:
-            self._stop([run_id], Stop("drain", self._clock.monotonic_ns()))
+            first = self._stop([run_id], Stop("drain", self._clock.monotonic_ns()))
+            if first and interrupt is not None and run_id in self._elsewhere:
+                interrupt(self._elsewhere[run_id])
 
     def lose(self) -> bool:
         """End the work on every run held now, others may take this process for dead; later runs are not concerned.
