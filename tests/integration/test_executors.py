@@ -260,6 +260,39 @@ def test_two_runs_of_one_asset_compute_it_once(flows: Callable[..., FlowStone]) 
     assert [(e.payload["reason"], e.payload["holder"]) for e in delayed] == [("claimed", results["one"].run_id)]
 
 
+@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("how", ["cancel", "stop"])
+def test_running_attempts_end_when_the_run_is_ended(
+    flows: Callable[..., FlowStone], tmp_path: Path, executor: str, how: str
+) -> None:
+    """A cancelled or stopped run settles what runs as cancelled, once; children are killed, threads unheard."""
+    flow, other = flows(), flows()
+    results = []
+    worker = threading.Thread(target=lambda: results.append(flow.run(["patient", "both"], executor=executor, jobs=2)))
+    worker.start()
+    wait_until((tmp_path / "patient").exists)
+    (run,) = other.runs()
+    wait_until(lambda: len(other.show(run.id).materializations) == 5)
+    if how == "cancel":
+        other.cancel(run.id, wait=20)
+    else:
+        flow.stop()
+    worker.join()
+    (tmp_path / "go").touch()
+    assert results[0].status == ("cancelled" if how == "cancel" else "waiting")
+    (attempt,) = [a for a in other.show(run.id).attempts if a.asset == "patient"]
+    assert (attempt.status, attempt.duration_ns > 0) == ("cancelled", True)
+    kinds = [e.payload["kind"] for e in other.events(run_id=run.id, names=["flowstone.materialization.exception"])]
+    assert kinds == ["cancelled"]
+    pid = int((tmp_path / "patient").read_text())
+    assert pid == os.getpid() if executor == "thread" else not alive(pid)
+    assert [finding for finding in other.doctor() if finding.level == "fail"] == []
+    if how == "stop":
+        flow.close()
+        assert other.resume(run.id).ok
+        assert other.get("patient") == "went"
+
+
 def test_memory_values_cannot_reach_a_child(flows: Callable[..., FlowStone]) -> None:
     """A plan whose values are kept in memory is refused by the process executor before anything is recorded."""
 

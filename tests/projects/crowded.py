@@ -105,6 +105,15 @@ def endless() -> None:
 
 
 @asset
+def patient() -> str:
+    _append(SCRATCH / "patient", str(os.getpid()))
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not (SCRATCH / "go").exists():
+        time.sleep(0.01)
+    return "went"
+
+
+@asset
 def half_written() -> Iterator[str]:
     yield "some"
     os.kill(os.getpid(), signal.SIGKILL)
@@ -150,6 +159,6 @@ gated = [_gated(number) for number in range(4)]
 
 pipeline = Pipeline(
     "crowded",
-    [words, left, right, both, where, elsewhere, endless, half_written, leaves, crashes, falls_once, *crowd, *gated],
+    [words, left, right, both, where, elsewhere, endless, patient, half_written, leaves, crashes, falls_once, *crowd, *gated],
     resources=[register, gate],
 )

@@ -1,4 +1,4 @@
-"""The faults of the system this one follows stay mended: definitions, the catalogue, secrets, the code itself, its documents."""
+"""The faults of the system this one follows stay mended: definitions, catalogue, secrets, resources, the code, its documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flowstone import Pipeline, Retry, RetryLater, ValidationError, asset, source
+from flowstone import Pipeline, Retry, RetryLater, ValidationError, asset, resource, source
 from flowstone.events.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_w_29_a_kind_that_contradicts_itself_is_refused():
         source("rates", version=lambda: "1")()
 
 
-# -- W-31: secrets ------------------------------------------------------------------------------------------------------------
+# -- W-31: secrets and resources ------------------------------------------------------------------------------------------------
 
 
 def test_w_31_an_unset_secret_fails_the_step_that_needs_it(flow, monkeypatch):
@@ -128,6 +128,64 @@ def test_w_31_an_unset_secret_fails_the_step_that_needs_it(flow, monkeypatch):
     assert ran == ["correct-horse"]
 
 
+def test_w_31_resources_are_opened_checked_and_closed_in_order(flow):
+    """A resource is opened once for all who need it, after what it needs, and closed before that; its health is asked."""
+    told = []
+
+    @resource
+    def settings():
+        told.append("open settings")
+        yield {"dsn": "x"}
+        told.append("close settings")
+
+    @resource(health=lambda pool: told.append(f"healthy {pool}"))
+    def pool(settings):
+        told.append("open pool")
+        yield "pool"
+        told.append("close pool")
+
+    @asset
+    def one(pool):
+        return pool
+
+    @asset
+    def two(pool, one):
+        return [pool, one]
+
+    made = flow(Pipeline("p", [one, two], resources=[settings, pool]))
+    assert made.run().ok
+    made.close()
+
+    assert told == ["open settings", "open pool", "healthy pool", "close pool", "close settings"]
+
+
+def test_w_31_a_resource_that_is_missing_or_ill_is_never_silently_absent(flow):
+    """A resource nobody declares is refused with the pipeline; one that does not open fails those that need it, and no others."""
+    ran = []
+
+    @resource
+    def database():
+        raise ConnectionError("no answer")
+
+    @asset
+    def reader(database):
+        ran.append("reader")
+        return 1
+
+    @asset
+    def other():
+        return 1
+
+    with pytest.raises(ValidationError, match="database"):
+        Pipeline("p", [reader, other])
+    result = flow(Pipeline("p", [reader, other], resources=[database])).run()
+
+    assert [(step.asset, step.reason) for step in result.failed] == [("reader", "resource_unavailable")]
+    assert [step.asset for step in result.materialized] == ["other"]
+    assert "no answer" in result.failed[0].message
+    assert ran == []
+
+
 # -- W-36, W-39: the code and its tests ---------------------------------------------------------------------------------------
 
 
@@ -141,12 +199,17 @@ def functions(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
+def positional(node):
+    """How many arguments a function takes by position, ``self`` left out."""
+    return sum(argument.arg not in ("self", "cls") for argument in node.args.posonlyargs + node.args.args)
+
+
 def test_w_36_how_an_attempt_ended_is_decided_in_one_place():
     """No function takes more than eight arguments by position, and the endings of an attempt are matched in one module alone."""
     trees = parsed("src/flowstone")
     outcomes = {"Stored", "Skipped", "Failed", "Postponed"}
     called = {file: tree for file, tree in trees.items() if "/cli/" not in file}  # a verb's function gets its options by name
-    long = [f"{f}:{n.lineno}" for f, tree in called.items() for n in functions(tree) if len(n.args.posonlyargs + n.args.args) > 8]
+    long = [f"{file}:{node.lineno}" for file, tree in called.items() for node in functions(tree) if positional(node) > 8]
     matching = {
         file
         for file, tree in trees.items()
@@ -160,7 +223,7 @@ def test_w_36_how_an_attempt_ended_is_decided_in_one_place():
 
 def checks(node, helpers):
     """Whether *node* asserts, expects an exception, or calls one of *helpers*."""
-    expects = r"pytest\.(raises|warns|fail)|raise_if_failed|assert_\w+|check_\w+|refused?"
+    expects = r"pytest\.(raises|warns|fail)|raise_if_failed|assert_\w+|check_\w+|refused?|run_state_machine_as_test"
     for inner in ast.walk(node):
         if isinstance(inner, ast.Assert):
             return True

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from flowstone.assets.pipeline import Pipeline
 from flowstone.foundation import loading
@@ -21,6 +22,9 @@ class Reference(NamedTuple):
     base: Path
 
 
+_loaded: WeakKeyDictionary[Pipeline, Reference] = WeakKeyDictionary()
+
+
 def load_pipeline(reference: str, base: Path) -> Pipeline:
     """Import ``FILE_OR_MODULE[:NAME]`` (files relative to *base*) and return its pipeline; raises :class:`LoadError`."""
     place, name = loading.split(reference)
@@ -32,6 +36,7 @@ def load_pipeline(reference: str, base: Path) -> Pipeline:
     found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
     if name is not None:
         if name in found:
+            _loaded[found[name]] = Reference(reference, base)
             return found[name]
         if hasattr(module, name):
             raise LoadError(
@@ -40,12 +45,14 @@ def load_pipeline(reference: str, base: Path) -> Pipeline:
         raise LoadError(f"{place} has no {name!r}", hint=did_you_mean(name, found) or _choices(place, found))
     distinct = {id(pipeline): pipeline for pipeline in found.values()}
     if len(distinct) == 1:
-        return next(iter(distinct.values()))
+        (pipeline,) = distinct.values()
+        _loaded[pipeline] = Reference(reference, base)
+        return pipeline
     raise LoadError(f"{place} has {len(distinct) or 'no'} Pipeline{'s' if distinct else ''}", hint=_choices(place, found))
 
 
 def reference_of(pipeline: Pipeline) -> Reference | None:
-    """How another process can load *pipeline*: the module-level variable it is, or ``None`` when it is none.
+    """How another process can load *pipeline*: as it was loaded here, else the module-level variable it is; ``None`` when none.
 
     Raises :class:`UsageError` while a pipeline is being loaded: a child would load it as well, and so on without end.
     """
@@ -54,6 +61,8 @@ def reference_of(pipeline: Pipeline) -> Reference | None:
             f"{_being_loaded[-1]} runs the process executor while it is imported, and every child process imports it",
             hint='put what runs under: if __name__ == "__main__":',
         )
+    if pipeline in _loaded:
+        return _loaded[pipeline]
     for module in sorted(sys.modules.values(), key=lambda module: getattr(module, "__name__", "") == "__main__"):
         names = getattr(module, "__dict__", {}) if isinstance(module, ModuleType) else {}
         for name, value in list(names.items()):

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import textwrap
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from flowstone import FlowStone, __version__
 from flowstone.app.pipelines import load_pipeline
+from flowstone.cli import demo_project, killing
 from flowstone.cli.console import WIDTH, RunConsole, footer, terminal
 from flowstone.cli.words import bytes_of
 from flowstone.execution.result import RunResult
@@ -26,18 +26,32 @@ from flowstone.foundation.errors import UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.observability.logs import one_line
 
-FILES = ("pipeline.py", "README.md")
+FILES = {"pipeline.py": "pipeline.py", "README.md": "README.md"}
+FOLDER, KILL_FOLDER = Path("flowstone-demo"), Path("flowstone-kill")
 SHOWN = 6
 NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib")
 
 
 @click.command(short_help="Write and run a project that reviews a Python environment.")
-@click.argument("folder", default="flowstone-demo", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--python", metavar="PATH", help="Interpreter of the environment to review; default: the active one.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the last lines.")
+@click.option("--kill", is_flag=True, help="Instead: kill a small run with -9 in the middle, and go on with it.")
 @click.pass_context
-def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> None:
-    """Write a project into FOLDER (default: ./flowstone-demo) and run it. Run it twice: the second run reuses what it can."""
+def demo(ctx: click.Context, folder: Path | None, python: str | None, quiet: bool, kill: bool) -> None:
+    """Write a project into FOLDER and run it. Run it twice: the second run reuses what it can.
+
+    FOLDER is ./flowstone-demo, or ./flowstone-kill with --kill.
+    """
+    if kill:
+        if python or quiet:
+            raise UsageError("--kill reviews no environment and is about what is printed", hint="leave out --python and --quiet")
+        killing.show(folder or KILL_FOLDER)
+    else:
+        _review(ctx, folder or FOLDER, python, quiet=quiet)
+
+
+def _review(ctx: click.Context, folder: Path, python: str | None, *, quiet: bool) -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -64,7 +78,7 @@ def demo(ctx: click.Context, folder: Path, python: str | None, quiet: bool) -> N
                 f"(its pipeline.py is {lines} lines; read it, change it, run it again)"
             )
         )
-    found = settings.load(start=folder, arguments={"home": None}, variables=_variables())
+    found = settings.load(start=folder, arguments={"home": None}, variables=demo_project.variables())
     pipeline = load_pipeline(str((folder / "pipeline.py").resolve()), folder.resolve())
     with FlowStone(pipeline, settings=found) as flow:
         with RunConsole(flow, pipeline, quiet=quiet, console=console) as shown:
@@ -91,30 +105,10 @@ def _environment(python: str | None) -> str:
     return python or (str(Path(from_active) / "bin" / "python") if from_active else "") or sys.executable
 
 
-def _variables() -> dict[str, str]:
-    """The environment without what would send the demo's records elsewhere than into its folder."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_") or name == "FLOWSTONE_DEBUG"}
-
-
 def _write(folder: Path, python: str | None) -> int:
-    """Write the project's files that are not there; return the length of its pipeline. Changed files are kept."""
-    marker = folder / "flowstone.toml"
-    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
-        raise UsageError(f"{folder} is not empty and no FlowStone demo", hint="choose another folder: flowstone demo FOLDER")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            if not (folder / name).exists():
-                source = resources.files("flowstone_demo") / "project" / name
-                (folder / name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-        if python is not None or not marker.exists():
-            config = f"\n[config]\npython = {to_json(str(Path(python).absolute()))}\n" if python else ""
-            marker.write_text(f'# Settings of the demo project.\nproject = "flowstone-demo"\n{config}', encoding="utf-8")
-        return len((folder / "pipeline.py").read_text(encoding="utf-8").splitlines())
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {folder}: {error.strerror}", hint="choose another folder: flowstone demo FOLDER"
-        ) from error
+    config = f"\n[config]\npython = {to_json(str(Path(python).absolute()))}\n" if python else ""
+    settings = f'# Settings of the demo project.\nproject = "flowstone-demo"\n{config}'
+    return demo_project.write(folder, FILES, settings, replace_settings=python is not None)
 
 
 def _results(flow: FlowStone, result: RunResult, folder: Path, console: Console, *, quiet: bool) -> None:
@@ -146,20 +140,9 @@ def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
         console.print(Text(textwrap.fill(f"Not known: {one_line(sentence)}", WIDTH, subsequent_indent=" " * 11)))
 
 
-def _enter(folder: Path) -> str:
-    """How to get to where ``flowstone`` is this very FlowStone and the project is the demo's."""
-    enter = f"cd {shlex.quote(str(folder))}"
-    own = Path(sys.executable).with_name("flowstone")
-    found = shutil.which("flowstone")
-    if found is not None and own.exists() and Path(found).samefile(own):
-        return enter
-    activate = own.with_name("activate")
-    return f". {shlex.quote(os.path.relpath(activate))} && {enter}" if activate.is_file() else enter
-
-
 def _next(folder: Path, result: RunResult, console: Console) -> None:
     steps = [
-        ("enter", _enter(folder)),
+        ("enter", demo_project.enter(folder)),
         ("why", "flowstone explain findings"),
         ("lineage", "flowstone lineage bill_of_materials"),
         ("evidence", f"flowstone events --run {result.run_id}"),

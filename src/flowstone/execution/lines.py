@@ -8,16 +8,17 @@ from types import TracebackType
 from typing import Self
 
 from flowstone.execution.step import add_line
-from flowstone.observability.capture import Capture
+from flowstone.observability.capture import Capture, Line
 from flowstone.stores.database import Database
 
 EVERY_SECONDS = 1.0
 log = logging.getLogger("flowstone.lines")
 
 
-def say_lost(count: int, error: Exception) -> None:
-    """Say that captured lines are lost, because of what the store answered."""
-    log.warning("%d captured lines could not be stored: %s", count, error)
+def drop(lines: list[Line], error: Exception) -> list[Line]:
+    """Say that captured lines are lost, because of what the store answered; return what is left of them."""
+    log.warning("%d captured lines could not be stored: %s", len(lines), error)
+    return []
 
 
 class LineFlusher:
@@ -47,7 +48,7 @@ class LineFlusher:
                 for line in lines:
                     add_line(tx, line)
         except Exception as refused:  # noqa: BLE001 - log lines never break work
-            say_lost(len(lines), refused)
+            drop(lines, refused)
 
     def _work(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.execution.crowd import Crowd
 from flowstone.execution.lanes import Finished, Lane, Lanes
-from flowstone.execution.lines import LineFlusher, say_lost
+from flowstone.execution.lines import LineFlusher, drop
 from flowstone.execution.outcome import Cancelled, Report
 from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
@@ -48,7 +48,7 @@ class Loop:
     def __init__(self, session: Session, lanes: Lanes, jobs: int) -> None:
         self._session, self._services, self._steps = session, session.services, session.steps
         self._lanes, self._jobs = lanes, jobs
-        self._running: dict[int, tuple[Claim, Lane | None]] = {}
+        self._running: dict[int, _Begun] = {}
         self._crowd = Crowd()
         self._open: list[Settlement] = []
         self._lines: list[Line] = []
@@ -153,7 +153,7 @@ class Loop:
             if claim is None:
                 self._delay(compute)
                 continue
-            self._running[claim.attempt_row] = (claim, None)
+            self._running[claim.attempt_row] = _Begun(claim, None, self._services.clock.monotonic_ns())
             self._steps.claimed(claim)
             won.append((claim, compute))
         return won
@@ -176,7 +176,7 @@ class Loop:
         for claim, compute in claims:
             work = self._session.work(claim, compute.refused)
             lane = self._lanes.of(claim.asset, work.refused)
-            self._running[claim.attempt_row] = (claim, lane)
+            self._running[claim.attempt_row] = self._running[claim.attempt_row]._replace(lane=lane)
             chosen.append((claim, work, lane))
         if len(chosen) > 1:
             chosen.sort(key=lambda one: self._lanes.stays_here(one[0].asset, one[1].refused))
@@ -264,8 +264,7 @@ class Loop:
                 if attempt < tries - 1:
                     self._services.clock.sleep(0.1 * 2**attempt)
                 if self._lines and attempt == tries - 2:  # the record matters more than what was printed
-                    say_lost(len(self._lines), error)
-                    self._lines = []
+                    self._lines = drop(self._lines, error)
             else:
                 self._steps.settled(settled)
                 self._open.remove(settled)

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
-from flowstone.assets.keys import PartitionKey, decode_key
+from flowstone.assets.keys import PartitionKey, decode_key, display_key, escape
 from flowstone.foundation.errors import RunFailedError
+
+SHOWN = 20  # steps of a kind in a result's text
 
 
 class StepResult(msgspec.Struct, frozen=True):
@@ -46,6 +48,18 @@ class RunResult(msgspec.Struct, frozen=True):
         """Whether everything that was asked for is there."""
         return self.status == "success"
 
+    def __repr__(self) -> str:
+        """The run's id and status, and below it the steps by how they ended: what a notebook shows of a result."""
+        lines = [f"RunResult {self.run_id} {self.status}"]
+        for group in self.__struct_fields__[2:]:
+            steps: tuple[StepResult, ...] = getattr(self, group)
+            good = group in ("materialized", "reused")
+            told = [_place(step) if good else _told(step) for step in steps[:SHOWN]]
+            told += [f"... {len(steps) - SHOWN} more"] if len(steps) > SHOWN else []
+            rows = [", ".join(told)] if good and told else told
+            lines += [f"  {group if i == 0 else '':<12}  {row}" for i, row in enumerate(rows)]
+        return "\n".join(lines)
+
     def raise_if_failed(self) -> RunResult:
         """Return the result itself, or raise :class:`RunFailedError` naming what failed and why, or that it was cancelled."""
         if self.ok or self.status in ("waiting", "skipped"):
@@ -74,3 +88,11 @@ def result_of(run_id: str, status: str, steps: list[StepResult]) -> RunResult:
     for step in steps:
         groups.setdefault(kinds.get(step.status, "failed"), []).append(step)
     return RunResult(run_id, status, **{name: tuple(found) for name, found in groups.items()})
+
+
+def _place(step: StepResult) -> str:
+    return f"{step.asset} {display_key(step.key)}" if step.partition else step.asset
+
+
+def _told(step: StepResult) -> str:
+    return escape(": ".join(part for part in (_place(step), step.reason, step.message) if part))
