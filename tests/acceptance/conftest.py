@@ -160,7 +160,7 @@ class Place:
         assert [name for name in unknown if not any(part in name for part in names)] == []
 
     def hold_bodies(self, most_lost):
-        """User code ran once for each attempt at most, and at least for each that was not lost; what is limited never overlapped."""
+        """User code ran once at most for each attempt, and for each that was not lost; what is limited did not overlap."""
         with self.reader() as flow:
             attempts = {
                 (run.id, a.asset, display_key(decode_key(a.partition)) if a.partition else "-", str(a.number)): a.status

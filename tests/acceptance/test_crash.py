@@ -218,3 +218,20 @@ def test_a_living_process_is_left_alone(project):
     assert process.returncode == 0, printed
     assert project.ran() == ["before", "middle 1", "aside", "after"]
     assert (faults, left) == ([], [])
+
+
+def test_a_child_that_never_lets_go_dies_with_its_parent(place, wait_until, tmp_path, database_url):
+    """A child that spins in C code cannot look around; the kernel ends it and what it started when its parent is killed."""
+    made = place(tmp_path / "place", database_url, pipeline="shared.py", partition=None, executor="process")
+    process = made.start(targets=["spinning"])
+    wait_until(lambda: [note for note in made.noted() if note[0] == "spins"], "the child to be busy")
+    spinning = {int(pid) for note in made.noted() if note[0] == "spins" for pid in note[1:]}
+    wait_until(lambda: set(made.children()) == spinning, "the program to have begun")
+    os.kill(process, signal.SIGKILL)
+    made.end(process)
+    wait_until(lambda: not made.children(), "the end of the child and of what it started")
+
+    assert made.finish(made.start()) == "success"
+    made.hold_whole()
+    with made.reader() as flow:
+        assert [attempt.status for attempt in flow.show(flow.runs()[0].id).attempts] == ["lost", "success"]

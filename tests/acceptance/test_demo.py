@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -185,3 +186,98 @@ def test_a_changed_pipeline_is_kept_and_quiet_is_short(reviewed):
     assert done.returncode == 0
     assert "success: 1 done" in done.stdout
     assert len([line for line in done.stdout.splitlines() if line]) <= 5
+
+
+def kill(folder: Path, *arguments: str, terminal: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the demo that kills, in *folder*; its output goes to *terminal* when there is one."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_")}
+    out = subprocess.PIPE if terminal is None else terminal
+    return subprocess.run(
+        [*DEMO, "--kill", *arguments],
+        cwd=folder, env=environment, stdout=out, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def attempts_of(folder: Path, run_id: str) -> list[tuple[str, int, str]]:
+    """Asset, number and status of each attempt of a run, asked with plain SQL."""
+    query = """SELECT m.asset, a.number, a.status FROM attempt a JOIN materialization m ON m.id = a.materialization
+               WHERE m.run_id = ? ORDER BY a.id"""
+    connection = sqlite3.connect(folder / ".flowstone" / "flowstone.db")
+    try:
+        return list(connection.execute(query, [run_id]))
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """The folder in which a first run was killed, and what was said."""
+    folder = tmp_path_factory.mktemp("kill")
+    return folder, kill(folder)
+
+
+def test_a_run_is_killed_and_goes_on_before_a_newcomers_eyes(killed):
+    """A step is killed, the doctor names it and what to do, the run ends right, and what is said is what is recorded."""
+    folder, done = killed
+    said = done.stdout
+    run_id = line_of(said, "$ flowstone run --resume").split()[-1]
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 of 3 attempts were left by dead processes" in line_of(said, "fail  every start has its ending")
+    assert f"fix: flowstone run --resume {run_id}" in said
+    assert attempts_of(folder / "flowstone-kill", run_id) == [
+        ("customers", 1, "success"), ("orders", 1, "success"), ("invoices", 1, "lost"), ("invoices", 2, "success"),
+        ("turnover", 1, "success"), ("letter", 1, "success"),
+    ]  # fmt: skip
+    assert line_of(said, "orders     attempt 1  done").endswith("before the kill, and not computed again")
+    pid = line_of(said, "$ kill -9").split()[-1]
+    assert f"process {pid} on" in line_of(said, "invoices   attempt 1  lost")
+    assert "6 attempts, 0 running, 0 open in dead processes" in line_of(said, "ok    every start has its ending")
+    assert [line for line in said.splitlines() if len(line) > 100 and str(folder) not in line] == []
+    command = [sys.executable, "-m", "flowstone", "get", "letter"]
+    got = subprocess.run(command, cwd=folder / "flowstone-kill", capture_output=True, text=True, check=True)
+    assert got.stdout.strip() == "3 customers owe us 1200."
+
+
+def test_it_can_be_killed_again_on_a_terminal(killed):
+    """A second time everything is computed by force, so that there is something to kill; a terminal is left as it was."""
+    ours, theirs = os.openpty()
+    try:
+        done = kill(killed[0], terminal=theirs)
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal says that nobody is at the other end
+            while part := os.read(ours, 65_536):
+                said += part
+    finally:
+        os.close(ours)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert b"$ flowstone run --force" in said
+    assert b"12 attempts, 0 running, 0 open in dead processes" in said
+    assert b"\x1b[?25l" not in said
+
+
+def test_a_folder_of_another_project_is_not_killed_in(tmp_path):
+    """The project of another demo, and options of the review, are refused before anything runs."""
+    (tmp_path / "flowstone.toml").write_text('project = "mine"\n')
+    refused = kill(tmp_path, ".")
+    misused = kill(tmp_path, "--python", sys.executable)
+
+    assert (refused.returncode, misused.returncode) == (2, 2)
+    assert "is another project's" in refused.stderr
+    assert "leave out --python and --quiet" in misused.stderr
+    assert not (tmp_path / ".flowstone").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["flowstone.toml"]
+
+
+def test_a_run_with_nothing_to_kill_in_says_so(tmp_path):
+    """A pipeline without a long step ends before it can be killed; that is one clear error."""
+    (tmp_path / "flowstone.toml").write_text('project = "flowstone-kill"\n')
+    (tmp_path / "pipeline.py").write_text(
+        "from flowstone import Pipeline, asset\n@asset\ndef a(): ...\npipeline = Pipeline('p', [a])\n"
+    )
+    done = kill(tmp_path, ".")
+
+    assert done.returncode == 2
+    assert "the run ended before a step had taken 0.7 s" in done.stderr

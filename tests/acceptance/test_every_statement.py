@@ -60,7 +60,7 @@ def new_store(request, new_postgres_url):
 
 
 CASES = [
-    ("sqlite", "inline", "at", 29), ("postgresql", "inline", "at", 43), ("sqlite", "process", "child_at", 17),
+    ("sqlite", "inline", "at", 41), ("postgresql", "inline", "at", 61), ("sqlite", "process", "child_at", 29),
 ]  # fmt: skip
 
 

@@ -6,12 +6,16 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from flowstone.events.catalogue import MaterializationDelayed
 
+PROJECTS = Path(__file__).parents[1] / "projects"
 CROWD = 8
 AFTER = [["before", "success"], ["held", "lost"], ["held", "success"], ["after", "success"]]
 
@@ -43,22 +47,29 @@ def test_processes_that_begin_at_once_create_one_store(meeting, wait_until):
         assert [run.status for run in flow.runs()] == ["success"] * CROWD
 
 
-def test_two_processes_that_want_the_same_compute_it_once(meeting, wait_until):
-    """One of two processes computes an asset; the other waits, says for whom, and takes what was made."""
+def test_two_processes_that_want_the_same_compute_it_once(meeting, wait_until, tmp_path):
+    """One of two processes computes an asset; the other waits, says for whom, on the terminal too, and takes what was made."""
     first = meeting.start("run", targets=["after"])
     wait_until((meeting.notes.parent / "notes.go_on.waiting").exists, "the first process to be inside")
-    second = meeting.start("run", targets=["after"])
+    variables = {"FLOWSTONE_HOME": str(meeting.home), "FLOWSTONE_DATABASE_URL": meeting.url, "FLOWSTONE_PROJECT": "test"}
+    command = [sys.executable, "-m", "flowstone", "run", "-p", str(PROJECTS / "shared.py"), "after"]
+    environment = {**os.environ, **variables, "SHAKEN_NOTES": str(meeting.notes)}
+    second = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     with meeting.reader() as flow:
         wait_until(lambda: flow.events(names=[MaterializationDelayed.name]), "the second process to say that it waits")
         (told,) = flow.events(names=[MaterializationDelayed.name])
     meeting.touch("go_on")
 
-    assert [meeting.finish(first), meeting.finish(second)] == ["success", "success"]
+    assert meeting.finish(first) == "success"
+    said = second.communicate()[0]
+    assert second.returncode == 0
     meeting.hold_whole()
     assert sorted(note[2] for note in meeting.noted() if note[0] == "begin") == ["after", "before", "held"]
     with meeting.reader() as flow:
         waited, computed = (run.id for run in flow.runs())
         assert (told.run_id, told.payload["reason"], told.payload["holder"]) == (waited, "claimed", computed)
+    assert f"held          waits    {computed} computes it now" in said
+    assert "3 reused" in said
 
 
 def test_withdrawing_and_computing_take_turns(meeting, wait_until):
@@ -81,7 +92,7 @@ def test_withdrawing_and_computing_take_turns(meeting, wait_until):
 
 @pytest.mark.parametrize("trial", range(3))
 def test_a_run_that_is_cancelled_while_it_ends_has_one_end(place, wait_until, tmp_path, database_url, trial):
-    """The process that works on the run, the one that cancels it and the record agree on whether it succeeded or was cancelled."""
+    """Who works on the run, who cancels it and the record agree on whether it succeeded or was cancelled."""
     made = place(tmp_path / "place", database_url, pipeline="small.py", partition=None)
     chance = random.Random(trial)
     process = made.start("work")
@@ -156,11 +167,9 @@ def writers(meeting, wait_until, times):
     return sorted(took for line in said for took in json.loads(line))
 
 
-@pytest.mark.parametrize(
-    "times", [pytest.param(200, id="some"), pytest.param(2_000, id="many", marks=pytest.mark.prove)]
-)
+@pytest.mark.parametrize("times", [pytest.param(200, id="some"), pytest.param(2_000, id="many", marks=pytest.mark.prove)])
 def test_many_writers_lose_nothing(place, wait_until, tmp_path, times, record_property):
-    """Eight processes write to one SQLite file: everything is there, in each one's order, and nobody is told that it is locked."""
+    """Eight processes write to one SQLite file: all of it is there, in each one's order, and nobody hears that it is locked."""
     took = writers(place(tmp_path / "place", pipeline="shared.py"), wait_until, times)
 
     figures = {f"p{share}": took[len(took) * share // 100 - 1] / 1e6 for share in (50, 99, 100)}

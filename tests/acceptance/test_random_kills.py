@@ -1,7 +1,7 @@
 """Processes killed at random moments, their runs resumed by others: a crash costs at most the steps that were running.
 
-``make test`` has a few trials of each kind, ``make prove`` (marker ``prove``) the long matrix. Every trial can be repeated: what is
-random in it comes from its batch and its number.
+``make test`` has a few trials of each kind, ``make prove`` (marker ``prove``) the long matrix. What is random in a trial comes
+from its batch and its number.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -293,6 +295,30 @@ def test_running_attempts_end_when_the_run_is_ended(
         assert other.get("patient") == "went"
 
 
+def test_a_retry_takes_what_another_run_made_meanwhile(flows: Callable[..., FlowStone]) -> None:
+    """Between a failed attempt and its retry the asset is free: what another run makes of it then is reused, not made again."""
+    calls: list[int] = []
+
+    @asset(retries=Retry(attempts=3, delay=0.3))  # with no delay the retry is claimed in the same commit
+    def shared() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise TimeoutError
+        return 5
+
+    pipeline = Pipeline("shared", [shared])
+    first, second = flows(pipeline), flows(pipeline)
+    first.attach("meanwhile", "flowstone.materialization.exception", lambda happened: second.run())
+    result = first.run()
+    assert (len(calls), result.status, [step.asset for step in result.reused]) == (2, "success", ["shared"])
+    other = first.runs()[0].id
+    assert [(a.number, a.status) for a in first.show(result.run_id).attempts] == [(1, "failed")]
+    assert [(a.number, a.status) for a in first.show(other).attempts] == [(1, "success")]
+    (row,) = first.show(result.run_id).materializations
+    assert (row.status, row.attempts) == ("reused", 1)
+    assert [finding for finding in first.doctor() if finding.level == "fail"] == []
+
+
 def test_memory_values_cannot_reach_a_child(flows: Callable[..., FlowStone]) -> None:
     """A plan whose values are kept in memory is refused by the process executor before anything is recorded."""
 
@@ -338,6 +364,22 @@ def test_code_that_changed_meanwhile_is_refused(flows: Callable[..., FlowStone],
         flow.run(executor="fork")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="jobs=0"):
         flow.run(jobs=0)
+
+
+def test_a_script_that_runs_itself_starts_no_children_without_end(tmp_path: Path) -> None:
+    """A pipeline's file that runs the process executor whenever it is imported is refused in the first child, with the fix."""
+    path = tmp_path / "unguarded.py"
+    path.write_text(
+        "from flowstone import FlowStone, Pipeline, asset\n"
+        "@asset\ndef one():\n    return 1\n"
+        "pipeline = Pipeline('unguarded', [one])\n"
+        "with FlowStone(pipeline, home='kept') as flow:\n"
+        "    flow.run(executor='process')\n"
+        "    print(len(flow.runs()), flow.errors()[0].message)\n"
+    )
+    done = subprocess.run([sys.executable, path.name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("1 ")
+    assert 'if __name__ == "__main__":' in done.stdout
 
 
 def test_a_reference_leads_back_to_the_pipeline(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from flowstone.events.catalogue import AssetInvalidated
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.execution import lost
 from flowstone.foundation.clock import SystemClock
-from flowstone.foundation.errors import NotFoundError, RecordError, SchemaError, UsageError
+from flowstone.foundation.errors import NotFoundError, RecordError, UsageError
 from flowstone.ledger.event_log import EventLog
 from flowstone.stores import dialects
 from flowstone.stores.database import Database
@@ -42,13 +42,12 @@ def opened(given: dict[str, Any], pipeline: bool = True) -> Any:
     return isolated_flow(made, home=given["home"], project=given["project"], database_url=url, echo=lambda text: None)
 
 
-def is_new(flow: Any) -> bool:
-    """Whether nothing has been recorded: there is no store, or one whose creation was broken off."""
+def runs_of(flow: Any) -> list[Any]:
+    """The runs, none while there is no store."""
     try:
-        flow.runs()
-    except (NotFoundError, SchemaError):
-        return True
-    return False
+        return list(flow.runs())
+    except NotFoundError:
+        return []
 
 
 def work(given: dict[str, Any]) -> str:
@@ -64,7 +63,7 @@ def work(given: dict[str, Any]) -> str:
     if "child_at" in given:
         os.environ["SHAKEN_CHILD_AT"] = str(given["child_at"])
     with opened(given) as flow:
-        found = [] if is_new(flow) else flow.runs()
+        found = runs_of(flow)
         how = {"executor": given["executor"], "jobs": given["jobs"]}
         until = time.monotonic() + PATIENCE
         while found and found[0].status in ("running", "waiting"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,4 +50,14 @@ def derived(ctx, base: int) -> int:
     return base + 1
 
 
-pipeline = Pipeline("shared", [before, held, after, base, derived])
+@step
+def spinning(ctx) -> int:
+    """The first attempt starts a program, then never lets go of the interpreter."""
+    if ctx.attempt == 1:
+        program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        note("spins", os.getpid(), program.pid)
+        sum(itertools.repeat(0))
+    return ctx.attempt
+
+
+pipeline = Pipeline("shared", [before, held, after, base, derived, spinning])

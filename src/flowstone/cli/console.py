@@ -18,6 +18,7 @@ from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.cli.words import bytes_of, counted, seconds
 from flowstone.events.catalogue import (
+    MaterializationDelayed,
     MaterializationException,
     MaterializationProgress,
     MaterializationReused,
@@ -91,10 +92,8 @@ class RunConsole:
 
     def _tell(self, happened: Event) -> None:
         match happened:
-            case MaterializationStart():
-                self._start(happened)
-            case MaterializationProgress():
-                self._progress(happened)
+            case MaterializationStart() | MaterializationProgress() | MaterializationDelayed():
+                self._follow(happened)
             case MaterializationStop(outcome="success"):
                 self._row(happened, "done", happened.summary or bytes_of(happened.size_bytes), happened.duration_ns)
             case MaterializationStop():
@@ -109,6 +108,17 @@ class RunConsole:
                 self._row(happened, "reused", because)
             case MaterializationSkipped(reason=reason, message=message) if reason != "by_code" or self._unattempted(message):
                 self._row(happened, "skipped", message)
+
+    def _follow(self, happened: MaterializationStart | MaterializationProgress | MaterializationDelayed) -> None:
+        """Show what has not ended."""
+        match happened:
+            case MaterializationStart():
+                self._start(happened)
+            case MaterializationProgress():
+                self._progress(happened)
+            case MaterializationDelayed(reason=reason, holder=holder) if not self._quiet:
+                why = f"{holder} computes it now" if reason == "claimed" else f"for a place at {holder}"
+                self._print(f"  {happened.asset:<{self._names}}  waits    {why}")
 
     @staticmethod
     def _unattempted(message: str) -> bool:

@@ -37,14 +37,16 @@ ENDINGS = "every start has its ending"
 
 def show(folder: Path) -> None:
     """Write the small project into *folder*, run it, kill it, look at it, go on with it, and look again."""
+    if (folder / demo_project.SETTINGS).is_file() and _settings(folder).project != PROJECT:
+        raise UsageError(f"{folder} is another project's", hint="choose another folder: flowstone demo --kill FOLDER")
     lines = demo_project.write(folder, {"pipeline.py": "kill.py"}, SETTINGS)
-    found = settings.load(start=folder, arguments={"home": None}, variables=demo_project.variables())
-    if found.project != PROJECT:
-        raise UsageError(
-            f"{folder} is another project's: {found.project}", hint="choose another folder: flowstone demo --kill FOLDER"
-        )
+    found = _settings(folder)
     with FlowStone(settings=found) as flow:
         _Story(folder, found, flow, terminal()).tell(lines)
+
+
+def _settings(folder: Path) -> Settings:
+    return settings.load(start=folder, arguments={"home": None}, variables=demo_project.variables())
 
 
 class _Story:

@@ -101,7 +101,14 @@ def execute(arguments: Sequence[str]) -> int:
 
 def _has_lost_output(error: Exception) -> bool:
     """Whether what went wrong is that an asset has closed standard output."""
-    return (isinstance(error, OSError) and error.errno == errno.EBADF) or (isinstance(error, ValueError) and sys.stdout.closed)
+    if isinstance(error, ValueError):
+        return sys.stdout.closed
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        try:
+            os.write(sys.stdout.fileno(), b"")
+        except (OSError, ValueError):
+            return True
+    return False
 
 
 def _invoke(arguments: list[str]) -> int:

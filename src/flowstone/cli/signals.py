@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -49,14 +50,16 @@ class Graceful:
 
     def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._flow._deployment.stopping.interrupt = None
-        os.write(self._told, bytes([_END]))
-        self._thread.join()
+        with suppress(OSError):  # an asset has closed files that were not its own
+            os.write(self._told, bytes([_END]))
+            self._thread.join()
         self._interrupting = False
         signal.set_wakeup_fd(self._told_before)
         signal.signal(_NUDGE, self._before[_NUDGE])
         signal.signal(signal.SIGTERM, signal.SIG_IGN if self._terminated else self._before[signal.SIGTERM])  # it is being obeyed
-        os.close(self._heard)
-        os.close(self._told)
+        for descriptor in (self._heard, self._told):
+            with suppress(OSError):
+                os.close(descriptor)
 
     def _interrupt(self) -> None:
         """Have the main thread raise ``KeyboardInterrupt``, in a system call too."""
@@ -74,8 +77,11 @@ class Graceful:
             if self._interrupting:  # again and again: one that comes just before a system call does not interrupt that
                 signal.pthread_kill(self._main, _NUDGE)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._heard], [], [], NUDGE_SECONDS if self._interrupting else left)
-            words = os.read(self._heard, 512) if ready else b""
+            try:
+                ready, _, _ = select.select([self._heard], [], [], NUDGE_SECONDS if self._interrupting else left)
+                words = os.read(self._heard, 512) if ready else b""
+            except OSError:  # an asset has closed what was not its own: nothing can be heard any more
+                return
             if _END in words:
                 return
             for _ in range(words.count(signal.SIGTERM)):

@@ -10,25 +10,19 @@ from collections.abc import Sequence
 from queue import Empty
 from typing import NamedTuple
 
-from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.execution.crowd import Crowd
+from flowstone.execution.due import Due
 from flowstone.execution.lanes import Finished, Lane, Lanes
-from flowstone.execution.lines import LineFlusher, drop
+from flowstone.execution.lines import LineFlusher
 from flowstone.execution.outcome import Cancelled, Report
 from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
-from flowstone.execution.settlement import Claim, Settlement, output_of
-from flowstone.execution.step import add_line
+from flowstone.execution.settlement import Claim, output_of
 from flowstone.execution.stopping import Stop, StopRequest
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.foundation.errors import FlowStoneError, RecordError
 from flowstone.ledger.failures import describe
-from flowstone.observability.capture import Line
-from flowstone.stores.database import Transaction
-from flowstone.stores.records import OutputRecord
 
 BATCH = 100  # conclusions without user code that may share a commit
-RECORD_TRIES = 3
 LONGEST_SLEEP = 3600.0
 LOOK_AGAIN_NS = 250_000_000  # at a step that another process has claimed, or whose resource is taken
 REAP_EVERY_NS = 2_000_000_000
@@ -50,8 +44,7 @@ class Loop:
         self._lanes, self._jobs = lanes, jobs
         self._running: dict[int, _Begun] = {}
         self._crowd = Crowd()
-        self._open: list[Settlement] = []
-        self._lines: list[Line] = []
+        self._due = Due(session)
         self._interrupted = False
         self._reaped_at = 0
 
@@ -74,7 +67,7 @@ class Loop:
             self._collect()
             stop = stopping.of(run_id)
             concluded, computes = self._decide() if stop is None and not self._interrupted else ([], [])
-            idle = not (self._open or concluded or computes)
+            idle = not (self._due or concluded or computes)
             self._start(self._commit(concluded, computes))
             if self._interrupted:
                 raise stopping.request(run_id)
@@ -111,43 +104,13 @@ class Loop:
                     break
         return concluded, computes
 
-    def _commit(
-        self, concluded: Sequence[Decision], computes: Sequence[Compute], tries: int = RECORD_TRIES
-    ) -> list[tuple[Claim, Compute]]:
-        """T2 of the open settlements, the conclusions, and T1 of what begins, together; each T2 alone when that fails.
-
-        Claims that fail for a while, as when two runs wait for each other's claims, are tried again.
-        """
-        if not (self._open or concluded or computes):
+    def _commit(self, concluded: Sequence[Decision], computes: Sequence[Compute]) -> list[tuple[Claim, Compute]]:
+        """Write everything that is due at this moment; return the claims that were won."""
+        if not (self._due or concluded or computes):
             return []
-        try:
-            with self._services.database.transaction() as tx:
-                self._settle(tx)
-                if concluded or computes:
-                    self._steps.guard(tx)
-                observed = self._conclude(tx, concluded)
-                claims = [(self._session.claim(tx, compute), compute) for compute in computes]
-        except RecordError:
-            raise
-        except Exception as error:  # the store may refuse in many ways; what is finished must be settled all the same
-            if not (self._open or (tries > 1 and getattr(error, "retryable", False))):
-                raise
-            for settled in list(self._open):
-                self._settle_alone(settled, error)
-            return self._commit(concluded, computes, tries - 1)
-        self._settled()
+        observed, claims = self._due.write(concluded, computes)
         for record in observed:
             self._session.ended((record.asset, record.partition), Ending("success", record.id, record.digest), record)
-        return self._claimed(claims)
-
-    def _settle(self, tx: Transaction) -> None:
-        for settled in self._open:
-            self._steps.settle(tx, settled)
-        for line in self._lines:
-            add_line(tx, line)
-
-    def _claimed(self, claims: Sequence[tuple[Claim | None, Compute]]) -> list[tuple[Claim, Compute]]:
-        """Note the claims that were won; the other steps are looked at again later."""
         won = []
         for claim, compute in claims:
             if claim is None:
@@ -157,18 +120,6 @@ class Loop:
             self._steps.claimed(claim)
             won.append((claim, compute))
         return won
-
-    def _conclude(self, tx: Transaction, concluded: Sequence[Decision]) -> list[OutputRecord]:
-        observed: list[OutputRecord] = []
-        for decision in concluded:
-            match decision:
-                case Skip(step, reason, message):
-                    self._steps.skip(tx, step, reason, message)
-                case Reuse(step, current, because):
-                    self._steps.reuse(tx, step, current, because)
-                case Observe(step, facts):
-                    observed.append(self._steps.observe(tx, step, facts))
-        return observed
 
     def _start(self, claims: Sequence[tuple[Claim, Compute]]) -> None:
         """Have the claimed bodies run; those that run here come last, because nothing else happens meanwhile."""
@@ -196,8 +147,7 @@ class Loop:
         if self._running.pop(claim.attempt_row, None) is None:
             return  # abandoned: it is settled already
         settled = self._steps.conclude(claim, report)
-        self._open.append(settled)
-        self._lines += self._services.capture.take()
+        self._due.add(settled)
         self._crowd.leave(claim.asset, self._session.schedule)
         self._session.apply(settled, output_of(settled, self._session.run_id))
         self._interrupted = self._interrupted or isinstance(report.outcome, Cancelled)
@@ -232,56 +182,16 @@ class Loop:
             raise StopRequest(stop.kind)
 
     def _delay(self, compute: Compute) -> None:
-        """Look again later at a step that cannot be claimed now, or at once when another run has made it meanwhile.
-
-        Somebody else's claim may have been left by a dead process.
-        """
+        """Look again later at a step that cannot be claimed now; somebody else's claim may have been left by a dead process."""
         services, session, now = self._services, self._session, self._services.database.now()
         self._crowd.leave(compute.asset, session.schedule)
-        why = session.hindrance(compute)
-        if why is not None and why.reason == "made":
+        if not session.is_held_up(compute):
             session.schedule.ready(compute.step.place)
             return
-        if why is not None:
-            with services.database.transaction() as tx:
-                tx.emit(MaterializationDelayed, at=now, reason=why.reason, holder=why.holder, **self._steps.where(compute.step))
         session.schedule.delay(compute.step.place, now + LOOK_AGAIN_NS)
         if now - self._reaped_at >= REAP_EVERY_NS:
             self._reaped_at = now
             services.reap()
-
-    def _settle_alone(self, settled: Settlement, error: Exception, tries: int = RECORD_TRIES) -> None:
-        for attempt in range(tries):
-            try:
-                with self._services.database.transaction() as tx:
-                    self._steps.settle(tx, settled)
-                    for line in self._lines:
-                        add_line(tx, line)
-            except RecordError:
-                raise
-            except Exception as again:  # noqa: BLE001 - tried again, then raised as RecordError
-                error = again
-                if attempt < tries - 1:
-                    self._services.clock.sleep(0.1 * 2**attempt)
-                if self._lines and attempt == tries - 2:  # the record matters more than what was printed
-                    self._lines = drop(self._lines, error)
-            else:
-                self._steps.settled(settled)
-                self._open.remove(settled)
-                self._lines = []
-                return
-        self._open.remove(settled)  # resuming the run ends it
-        said, hint = (error.message, error.hint) if isinstance(error, FlowStoneError) else (str(error), None)
-        raise RecordError(
-            f"{settled.claim.step.asset!r} finished, but its record could not be written in {tries} tries: {said}",
-            hint=hint or f"mend that, then: flowstone run --resume {self._session.run_id}",
-            run_id=self._session.run_id,
-        ) from error
-
-    def _settled(self) -> None:
-        for settled in self._open:
-            self._steps.settled(settled)
-        self._open, self._lines = [], []
 
     def _abandon(self, error: BaseException) -> None:
         """Settle what is still open, as far as the store allows; what it refuses is settled as lost by the next run."""
@@ -292,8 +202,4 @@ class Loop:
             if lane is not None:
                 lane.end(claim)
             self._finish(Finished(claim, Report(ended, took)))
-        for settled in list(self._open):
-            try:
-                self._settle_alone(settled, RecordError(), tries=1 if isinstance(error, RecordError) else RECORD_TRIES)
-            except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
-                error.add_note(f"and the open step {settled.claim.step.asset!r} could not be settled: {refused}")
+        self._due.abandon(error)

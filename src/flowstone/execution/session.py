@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
+from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.execution.body import Loading, Work
 from flowstone.execution.decision import (
     FORCED,
@@ -74,16 +75,6 @@ class Compute(NamedTuple):
 
 
 Decision = Skip | Reuse | Observe | Compute
-
-
-class Hindrance(NamedTuple):
-    """Why a step cannot be claimed now.
-
-    Another run computes it (``claimed``), a ``resource`` has no place left, or it was ``made`` since it was decided.
-    """
-
-    reason: str
-    holder: str
 
 
 class Session:
@@ -190,23 +181,28 @@ class Session:
         needed = self.pipeline.resources_of(asset)
         return {name: limit for name in needed if (limit := self.pipeline.resources[name].limit) is not None}
 
-    def hindrance(self, compute: Compute) -> Hindrance | None:
-        """What kept a step from being claimed, told once a step; what was made since it was decided is known from here on."""
-        place, project = compute.step.place, self.services.project
-        with self.services.database.reading() as connection:
-            other = materializations.computing(connection, project, *place)
-            current = outputs.current(connection, project, *place)
+    def is_held_up(self, compute: Compute) -> bool:
+        """Whether a step that could not be claimed must wait; not when it was made since it was decided, which is known now.
+
+        What it waits for, another run that computes it or a limited resource, is said once a step.
+        """
+        place, database = compute.step.place, self.services.database
+        with database.reading() as connection:
+            other = materializations.computing(connection, self.services.project, *place)
+            current = outputs.current(connection, self.services.project, *place)
         if current is not None:
             self._current[place] = self._outputs[current.id] = current
             if compute.seen not in (None, current.id):
-                return Hindrance("made", current.run_id)
-        if place in self._delayed:
-            return None
-        self._delayed.add(place)
-        if other is not None:
-            return Hindrance("claimed", other)
+                return False
         limits = self.limits_of(place[0])
-        return Hindrance("resource", ", ".join(limits)) if limits else None
+        if place not in self._delayed and (other is not None or limits):
+            told = (
+                {"reason": "resource", "holder": ", ".join(limits)} if other is None else {"reason": "claimed", "holder": other}
+            )
+            with database.transaction() as tx:
+                tx.emit(MaterializationDelayed, at=database.now(), **told, **self.steps.where(compute.step))
+        self._delayed.add(place)
+        return True
 
     def _changed_inputs(self, current: OutputRecord, inputs: list[Made]) -> str:
         """Name the inputs that differ from those *current* was made from."""

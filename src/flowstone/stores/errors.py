@@ -56,8 +56,8 @@ def read(
 
 def find(connection: Connection, project: str, id: str) -> ErrorRecord:
     """The error with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
-    key = (error.c.project == project, beginning(error.c.id, id))
-    rows = list(connection.execute(select(error).where(*key).order_by(error.c.id).limit(2)).mappings())
+    query = select(error).where(beginning(error, project, id))
+    rows = list(connection.execute(query.order_by(error.c.id).limit(2)).mappings())
     if not rows or (len(rows) > 1 and rows[0]["id"] != id):
         raise NotFoundError(f"there is {'more than one' if rows else 'no'} error {id!r}", hint="flowstone errors lists them")
     return _record(rows[0])

@@ -55,8 +55,8 @@ def every(connection: Connection, project: str) -> list[HoldRecord]:
 
 def find(connection: Connection, project: str, id: str) -> HoldRecord:
     """The hold with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
-    key = (hold.c.project == project, beginning(hold.c.id, id))
-    rows = list(connection.execute(select(*_columns).where(*key).order_by(hold.c.id).limit(2)).mappings())
+    query = select(*_columns).where(beginning(hold, project, id))
+    rows = list(connection.execute(query.order_by(hold.c.id).limit(2)).mappings())
     if not rows or (len(rows) > 1 and rows[0]["id"] != id):
         raise NotFoundError(f"there is {'more than one' if rows else 'no'} hold {id!r}", hint="flowstone hold list lists them")
     return HoldRecord.of(rows[0])

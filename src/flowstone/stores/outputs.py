@@ -170,8 +170,8 @@ def find(connection: Connection, ids: Iterable[str]) -> dict[str, OutputRecord]:
 
 def one(connection: Connection, project: str, id: str) -> OutputRecord:
     """The output with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
-    key = (output.c.project == project, beginning(output.c.id, id))
-    rows = list(connection.execute(select(*_columns).where(*key).order_by(output.c.id).limit(2)))
+    query = select(*_columns).where(beginning(output, project, id))
+    rows = list(connection.execute(query.order_by(output.c.id).limit(2)))
     if not rows or (len(rows) > 1 and _record(rows[0]).id != id):
         raise NotFoundError(
             f"there is {'more than one' if rows else 'no'} output {id!r}", hint="flowstone show RUN lists a run's outputs"

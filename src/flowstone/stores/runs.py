@@ -110,9 +110,7 @@ def recent(connection: Connection, project: str, *, limit: int = 20, status: str
 
 def find(connection: Connection, project: str, run_id: str) -> RunRecord:
     """The run with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
-    rows = connection.execute(
-        select(*_shown).where(run.c.project == project, beginning(run.c.id, run_id)).order_by(run.c.id).limit(6)
-    )
+    rows = connection.execute(select(*_shown).where(beginning(run, project, run_id)).order_by(run.c.id).limit(6))
     found = [_record(row) for row in rows.mappings()]
     exact = [record for record in found if record.id == run_id]
     if len(exact or found) == 1:

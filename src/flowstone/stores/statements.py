@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Dialect, Insert, Table, and_, bindparam, insert
+from sqlalchemy import ColumnElement, Dialect, Insert, Table, and_, bindparam, insert
 from sqlalchemy.sql import ClauseElement
 
 Statement = Callable[[], ClauseElement]
@@ -114,9 +114,13 @@ def inserting_once(
     return PerDialect(statement)
 
 
-def beginning(column: Column[str], text: str) -> ColumnElement[bool]:
-    """Whether the id in *column* begins with *text*: a span of the index, which SQLite does not see in ``LIKE``."""
-    return and_(column >= text, column <= text + "z" * 40, column.startswith(text, autoescape=True))
+def beginning(table: Table, project: str, text: str) -> ColumnElement[bool]:
+    """Whether a row of *project* has an id that begins with *text*: a span of the ids' index, which SQLite sees in no ``LIKE``.
+
+    The project is compared as an expression: a database that took an index of it instead would go through all its rows.
+    """
+    id, own = table.c.id, table.c.project.concat("") == project
+    return and_(id >= text, id <= text + "z" * 40, id.startswith(text, autoescape=True), own)
 
 
 def _insert(dialect: str) -> Any:

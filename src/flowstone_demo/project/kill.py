@@ -1,7 +1,7 @@
 """A run to be killed in: two quick steps, one that takes its time, and two that wait for it.
 
-`flowstone demo --kill` kills the process in `invoices`. Do it by hand: `flowstone run --force` in one terminal, `kill -9` with the
-number of its process in another, then `flowstone doctor`, and do what it says.
+`flowstone demo --kill` kills the process in `invoices`. Do it by hand: `flowstone run --force` in one terminal, `kill -9` with
+the number of its process in another, then `flowstone doctor`, and do what it says.
 """
 
 import time
