@@ -101,7 +101,7 @@ def machine() -> dict[str, str]:
     """The machine, without its name."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     device, kind = _disk(Path.cwd())
-    spins = {"0": "solid state or virtual", "1": "rotating"}.get(device, "unknown")
+    spins = {"0": "solid state", "1": "rotating"}.get(device, device or "unknown")
     return {
         "cores": f"{os.cpu_count()} cores ({model[1].strip() if model else platform.machine()})",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -112,10 +112,13 @@ def machine() -> dict[str, str]:
 
 
 def _disk(path: Path) -> tuple[str, str]:
-    """Whether the disk under *path* rotates (``0``, ``1`` or nothing), and its file system."""
+    """Whether the disk under *path* rotates (``0``, ``1``), is ``virtual`` or unknown, and its file system."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     under = max((words for words in mounts if path.is_relative_to(words[1])), key=lambda words: len(words[1]))
-    block = Path("/sys/class/block", Path(under[0]).name)
+    name = Path(under[0]).name
+    if name.startswith(("vd", "xvd")):
+        return "virtual", under[2]
+    block = Path("/sys/class/block", name)
     for folder in (block, block.resolve().parent):
         rotational = folder / "queue" / "rotational"
         if rotational.exists():

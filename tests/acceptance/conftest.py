@@ -56,16 +56,20 @@ class Place:
     def __init__(self, forking, folder, url=None, project="test", **how) -> None:
         self._forking, self.home, self.project = forking, folder / "home", project
         self.notes, self.url = folder / "notes", url or f"sqlite:///{self.home / 'flowstone.db'}"
+        self._running = set()
         self._how = {"executor": "inline", "jobs": 1, "partition": "mon", **how}
         folder.mkdir(exist_ok=True)
 
     def start(self, do="work", **given):
         """Start a process that does something here; return its number."""
         where = {"home": str(self.home), "url": self.url, "project": self.project, "notes": str(self.notes)}
-        return self._forking.ask(do=do, **{**where, **self._how, **given})
+        process = self._forking.ask(do=do, **{**where, **self._how, **given})
+        self._running.add(process)
+        return process
 
     def end(self, process):
         """Wait until *process* has ended; return its wait status."""
+        self._running.discard(process)
         return self._forking.ask(wait=process)
 
     def finish(self, process):
@@ -83,6 +87,11 @@ class Place:
         """Kill the group of *process*, and wait until it has ended."""
         os.killpg(process, signal.SIGKILL)
         self.end(process)
+
+    def close(self):
+        """Kill what a test has left running."""
+        for process in list(self._running):
+            self.kill(process)
 
     def is_over(self, process):
         """Whether *process* has ended; it has not been waited for."""
@@ -116,9 +125,10 @@ class Place:
 
     def hold_whole(self):
         """Hold what no crash may break against the store, the folder and the machine."""
-        _wait_until(lambda: not self.children(), f"the end of the processes {self.children()}")
+        _wait_until(lambda: not self.children(), "the end of the processes that were started from here")
         with self.reader() as flow:
-            assert [str(found) for found in flow.doctor() if found.level not in ("ok", "not checked")] == []
+            found = [finding for finding in flow.doctor() if finding.level == "fail" or finding.subject == "runs"]
+            assert [(finding.level, finding.subject) for finding in found] == [("ok", "runs")]
             for run in flow.runs():
                 self._hold_attempts(flow, flow.show(run.id))
             with flow._deployment.reading().reading() as connection:
@@ -207,4 +217,6 @@ def place(forking):
         made.append(Place(forking, *arguments, **options))
         return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        each.close()

@@ -174,7 +174,8 @@ class Children:
 
         thread = threading.Thread(target=serve, name=f"flowstone-{claim.step.asset}", daemon=True)
         with self._lock:
-            self._idle, dead = [c for c in self._idle if c.alive], [c for c in self._idle if not c.alive]
+            dead = [child for child in self._idle if not child.alive]
+            self._idle = [child for child in self._idle if child not in dead]
             if self._idle:
                 child = self._idle.pop()
             else:

@@ -188,7 +188,8 @@ def listed(
 
 def newest_kept(connection: Connection, project: str, manager: str, limit: int) -> list[OutputRecord]:
     """At most *limit* outputs of a manager whose bytes are kept, the newest ids first."""
-    key = (output.c.project == project, output.c.gone == "", output.c.manager == manager)
+    own = output.c.project.concat("") == project  # an expression: the ids are read from their end, not all of the project sorted
+    key = (own, output.c.gone == "", output.c.manager == manager)
     query = select(*(output.c[name] for name in _FIELDS)).where(*key).order_by(output.c.id.desc()).limit(limit)
     return [OutputRecord(**dict(zip(_FIELDS, row, strict=True))) for row in connection.execute(query)]
 
