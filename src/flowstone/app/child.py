@@ -32,6 +32,7 @@ from flowstone.execution.parcel import (
     Refused,
     RunEnded,
     Shown,
+    Taken,
     Task,
 )
 from flowstone.execution.resources import OpenResources
@@ -66,6 +67,7 @@ class Bench:
 
     def work(self, task: Task) -> None:
         """Run a body and send its report."""
+        self.send(Taken())
         asset = self.pipeline[task.asset]
         refused: Exception | None = None
         config: dict[str, Any] = {}

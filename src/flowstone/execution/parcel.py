@@ -62,6 +62,10 @@ class Packed(NamedTuple):
         return msgspec.convert(self.fields, class_of(self.name))
 
 
+class Taken(NamedTuple):
+    """The child begins the body."""
+
+
 class Shown(NamedTuple):
     """An event for observers, at once."""
 
