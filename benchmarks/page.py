@@ -74,8 +74,9 @@ leaves a claimed and settled attempt, the exact inputs, every event, and a versi
 no-op steps; a fan of 1,000 (a root, 998 steps behind it, a step that takes all of them). Microseconds a step over the whole run.
 
 To run the peers again: one virtual environment each with the version named here, byte-compiled, everything pinned to one core
-(`taskset -c 0`), three repetitions in fresh processes, console logging at the peer's default level to the null device. Their
-scripts, raw notes and pitfalls stand with the project's shared design material (`bench/README.md` there), not in this repository.
+(`taskset -c 0`; FlowStone was not), three repetitions in fresh processes, console logging at the peer's default level to the null
+device. Their scripts, raw notes and pitfalls stand with the project's shared design material (`bench/README.md` there), not in
+this repository.
 """
 
 
@@ -142,7 +143,7 @@ def render(kept: dict[str, Any], peers: dict[str, Any]) -> str:
             others=f"{others[0]:.1f} to {others[-1]:.1f}",
         ),
         _budgets(figures),
-        PEERS_INTRO.format(machine=peers["machine"]) + _beside(figures, peers),
+        PEERS_INTRO.format(machine=peers["machine"]) + "\n" + _beside(figures, peers),
         *(f"## {TITLES[name]}\n\nMeasured on {group['date']}.\n\n{_table(group['figures'])}" for name, group in groups.items()),
     ]
     return "\n".join(parts)
@@ -213,7 +214,11 @@ def _imports(figures: list[dict[str, Any]], peers: list[dict[str, Any]]) -> Iter
     ours = next((f for f in figures if f["case"].startswith("import flowstone")), None)
     memory = next((f for f in figures if f["case"].startswith("peak memory")), None)
     if ours is not None and memory is not None:
-        yield "**flowstone**", _number(ours["median"] + ours["floor"]), _number(memory["imported"])
+        yield (
+            "**flowstone** (memory: with the engine loaded)",
+            _number(ours["median"] + ours["floor"]),
+            _number(memory["imported"]),
+        )
     for row in peers:
         yield row["peer"], _number(row["ms"]), _number(row["mb"])
 
