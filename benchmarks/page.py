@@ -18,8 +18,8 @@ KEPT, PAGE, PEERS = DOCS / "performance.json", DOCS / "performance.md", HERE / "
 
 WHY = {
     "no-op step, memory IO": (
-        "what is left over the floor is spread thin: six events built, encoded and shown, eleven statements bound, the body's "
-        "spans, and deciding, scheduling and the plain records of a claim. No single part is more than a twentieth."
+        "sampled, about 140 us of it is SQLite: commit 85, statements 36, rows added together 19. The rest is spread over six "
+        "events built, encoded and shown, binding, the body's spans, deciding, scheduling and the records of a claim."
     ),
     "emit to one handler": (
         "two readings of the clock, counting, and the depth of handlers that emit. Without them nobody would find a handler that "
