@@ -37,7 +37,7 @@ floors: $(VENV)/.dev  ## import-linter: who may import whom; deptry: declared an
 bench: $(VENV)/.dev  ## measure the budgets on this machine and print them
 	@$(BIN)/python -m benchmarks
 
-prove: $(VENV)/.dev  ## everything, with the long matrices: random kills, 2,000 examples a property (about five minutes)
+prove: $(VENV)/.dev  ## everything, with the long matrices: random kills, deaths at every statement, 2,000 examples a property (a quarter of an hour)
 	@HYPOTHESIS_PROFILE=prove $(PYTEST) -n auto -m "prove or not prove" tests
 
 api: $(VENV)/.dev  ## write tests/architecture/public_api.txt again, after a wanted change of the public names

@@ -95,7 +95,7 @@ def trials(place, shaken, folder, seed, count, executor, url=None):
     return hits
 
 
-@pytest.mark.parametrize(("executor", "count"), [("inline", 8), ("thread", 6), ("process", 6)])
+@pytest.mark.parametrize(("executor", "count"), [("inline", 10), ("thread", 6), ("process", 4)])
 def test_kills_on_sqlite_cost_the_steps_that_were_running(place, shaken, tmp_path, executor, count):
     """Killed at any moment, and again while it is resumed, a run ends right, whole, and without repeating what was finished."""
     trials(place, shaken, tmp_path, f"test/{executor}", count, executor)
@@ -113,14 +113,14 @@ def batches(**counts):
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize(("executor", "batch"), batches(inline=8, thread=6, process=6))
+@pytest.mark.parametrize(("executor", "batch"), batches(inline=10, thread=6, process=4))
 def test_five_hundred_kills_on_sqlite(place, shaken, tmp_path, executor, batch):
     """25 trials; most kills fall into a run that is then resumed."""
     assert trials(place, shaken, tmp_path, f"{batch}/{executor}", 25, executor) > 10
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize(("executor", "batch"), batches(inline=4, thread=3, process=3))
+@pytest.mark.parametrize(("executor", "batch"), batches(inline=5, thread=3, process=2))
 def test_two_hundred_kills_on_postgresql(place, shaken, tmp_path, postgres_url, executor, batch):
     """20 trials; most kills fall into a run that is then resumed."""
     assert trials(place, shaken, tmp_path, f"{batch}/{executor}", 20, executor, postgres_url) > 8

@@ -98,7 +98,7 @@ def assets_of(nodes):
     return made
 
 
-EACH = settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EACH = settings(max_examples=min(settings().max_examples // 2, 300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 projects = (f"project_{number}" for number in itertools.count())
 
 
