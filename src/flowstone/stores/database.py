@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,10 +93,10 @@ class Transaction:
 class _Open:
     """The context manager of one transaction."""
 
-    __slots__ = ("_cursor", "_stores", "_tx")
+    __slots__ = ("_cursor", "_handled", "_stores", "_tx")
 
     def __init__(self, stores: Database) -> None:
-        self._stores = stores
+        self._stores, self._handled = stores, sys.exception()
 
     def __enter__(self) -> Transaction:
         stores = self._stores
@@ -104,10 +105,10 @@ class _Open:
         try:
             self._cursor = stores.backend.begin()
         except BaseException as error:
-            clear = stores.clear(error)
+            clear = stores.clear(error, self._handled)
             if clear is error:
                 raise
-            raise clear from error
+            raise clear from told(error, clear)
         stores.inside.value = True
         self._tx = Transaction(stores, self._cursor)
         return self._tx
@@ -123,9 +124,9 @@ class _Open:
         finally:
             self._let_go(undo=refused is not None)
         if refused is not None:
-            clear = stores.clear(refused)
+            clear = stores.clear(refused, self._handled)
             if clear is not refused:
-                raise clear from refused
+                raise clear from told(refused, clear)
             if refused is not error:
                 raise refused
             return  # the block's own exception goes on
@@ -248,20 +249,40 @@ class Database:
                 f"{self.backend.describe} has schema {version}, this FlowStone has {SCHEMA_VERSION}", hint="flowstone db upgrade"
             )
 
-    def clear(self, error: BaseException) -> BaseException:
-        """The one clear error for what the driver raised; any other error is itself."""
-        return self.backend.explain(error) or error
+    def clear(self, error: BaseException, handled: BaseException | None) -> BaseException:
+        """The one clear error for what the driver raised; any other error is itself.
+
+        A driver that is interrupted may raise while it cleans up: then it is the interrupt, unless that was being *handled*
+        before the driver was asked.
+        """
+        return interrupt_in(error, handled) or self.backend.explain(error) or error
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """Turn what the driver raises into one clear error."""
+        handled = sys.exception()
         try:
             yield
         except Exception as error:
-            clear = self.clear(error)
+            clear = self.clear(error, handled)
             if clear is error:
                 raise
-            raise clear from error
+            raise clear from told(error, clear)
+
+
+def interrupt_in(error: BaseException, handled: BaseException | None) -> BaseException | None:
+    """The interrupt that *error* is or followed on, looking no further back than what was being *handled* anyway."""
+    found: BaseException | None = error
+    while found is not None and found is not handled:
+        if not isinstance(found, Exception):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def told(error: BaseException, clear: BaseException) -> BaseException | None:
+    """What is told as the cause of *clear*: *error*, or nothing when *clear* is the interrupt that led to it."""
+    return error if isinstance(clear, Exception) else None
 
 
 def harmless(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,39 @@ def test_an_empty_database_file_is_filled_or_refused(opened, tmp_path):
     assert opened(tmp_path / "facts.db").schema_version() == SCHEMA_VERSION
 
 
+def test_an_interrupted_driver_does_not_hide_the_interrupt(opened, tmp_path, monkeypatch):
+    """What a driver raises because it was interrupted is the interrupt; what it raises while one is handled is its own error."""
+    database = opened(tmp_path / "facts.db")
+
+    def refuse(*_):
+        raise sqlite3.OperationalError("left in the middle")
+
+    def interrupted(*_):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            refuse()
+
+    def ask():
+        with database.reading():
+            pass
+
+    def change():
+        with database.transaction():
+            pass
+
+    for act, part in ((ask, "reading"), (change, "begin")):
+        monkeypatch.setattr(database.backend, part, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            act()
+        monkeypatch.setattr(database.backend, part, refuse)
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            with pytest.raises(DatabaseError, match="left in the middle"):
+                act()
+
+
 @pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "postgresql://host:port/db"])
 def test_a_url_that_cannot_be_opened_is_a_settings_error(url):
     """What is no URL, and a database FlowStone does not speak, are refused by the setting's name."""
