@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flowstone.execution.lines import drop
+from flowstone.execution import lines
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
 from flowstone.execution.settlement import Claim, Settlement
-from flowstone.execution.step import add_line
 from flowstone.foundation.errors import FlowStoneError, RecordError
 from flowstone.observability.capture import Line
 from flowstone.stores.database import Transaction
@@ -50,7 +49,7 @@ class Due:
             with self._services.database.transaction() as tx:
                 for settled in self._open:
                     self._steps.settle(tx, settled)
-                self._add_lines(tx)
+                lines.add(tx, self._lines)
                 if concluded or computes:
                     self._steps.guard(tx)
                 observed = self._conclude(tx, concluded)
@@ -89,16 +88,12 @@ class Due:
                     observed.append(self._steps.observe(tx, step, facts))
         return observed
 
-    def _add_lines(self, tx: Transaction) -> None:
-        for line in self._lines:
-            add_line(tx, line)
-
     def _settle_alone(self, settled: Settlement, error: Exception, tries: int = TRIES) -> None:
         for attempt in range(tries):
             try:
                 with self._services.database.transaction() as tx:
                     self._steps.settle(tx, settled)
-                    self._add_lines(tx)
+                    lines.add(tx, self._lines)
             except RecordError:
                 raise
             except Exception as again:  # noqa: BLE001 - tried again, then raised as RecordError
@@ -106,7 +101,7 @@ class Due:
                 if attempt < tries - 1:
                     self._services.clock.sleep(0.1 * 2**attempt)
                 if self._lines and attempt == tries - 2:  # the record matters more than what was printed
-                    self._lines = drop(self._lines, error)
+                    self._lines = lines.drop(self._lines, error)
             else:
                 self._steps.settled(settled)
                 self._open.remove(settled)

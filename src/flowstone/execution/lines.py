@@ -7,12 +7,22 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from flowstone.execution.step import add_line
 from flowstone.observability.capture import Capture, Line
-from flowstone.stores.database import Database
+from flowstone.stores import logs
+from flowstone.stores.database import Database, Transaction
 
 EVERY_SECONDS = 1.0
 log = logging.getLogger("flowstone.lines")
+
+
+def add(tx: Transaction, lines: list[Line]) -> None:
+    """Add captured lines to the store."""
+    for line in lines:
+        scope = line.scope
+        logs.add(tx, {
+            "run_id": scope.run_id, "asset": scope.asset, "partition": scope.partition, "attempt": scope.attempt,
+            "at": line.at, "level": line.level, "logger": line.logger, "message": line.message,
+        })  # fmt: skip
 
 
 def drop(lines: list[Line], error: Exception) -> list[Line]:
@@ -45,8 +55,7 @@ class LineFlusher:
             return
         try:
             with self._database.transaction() as tx:
-                for line in lines:
-                    add_line(tx, line)
+                add(tx, lines)
         except Exception as refused:  # noqa: BLE001 - log lines never break work
             drop(lines, refused)
 

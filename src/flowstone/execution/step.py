@@ -27,8 +27,7 @@ from flowstone.foundation.serialize import digest_of
 from flowstone.ledger import failures
 from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
-from flowstone.observability.capture import Line
-from flowstone.stores import errors, logs, materializations, outputs, runs, slots
+from flowstone.stores import errors, materializations, outputs, runs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
@@ -297,12 +296,3 @@ _ATTEMPT_STATUS = {
     Cancelled: "cancelled",
 }
 _KIND = {Failed: "error", TimedOut: "timeout", Lost: "worker_lost", Postponed: "postponed", Cancelled: "cancelled"}
-
-
-def add_line(tx: Transaction, line: Line) -> None:
-    """Add a captured line to the store."""
-    scope = line.scope
-    logs.add(tx, {
-        "run_id": scope.run_id, "asset": scope.asset, "partition": scope.partition, "attempt": scope.attempt,
-        "at": line.at, "level": line.level, "logger": line.logger, "message": line.message,
-    })  # fmt: skip
