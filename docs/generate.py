@@ -19,7 +19,7 @@ NOTE = "<!-- Written by docs/generate.py from the code: change the code, then ru
 
 EVENTS = """# Events
 
-Every event FlowStone emits, as declared in `src/flowstone/events/catalogue.py`. Each also has `at` (wall time in nanoseconds
+Every event FlowStone emits, as declared in `src/flowstone/events/catalogue/`. Each also has `at` (wall time in nanoseconds
 since the epoch, UTC) and `trace_id`. Durations are integer nanoseconds of the monotonic clock; `partition` is the encoded key.
 Names end in `start` and exactly one of `stop` and `exception`, or tell of a point in time. Fields that have their default value
 are left out of the recorded payload.

@@ -9,8 +9,8 @@ from flowstone.app.backups import Checked, back_up
 from flowstone.app.collection import Collection
 from flowstone.app.erasing import Erasing, Erasure
 from flowstone.app.holding import Holding, said
+from flowstone.app.observing import Observing
 from flowstone.app.pruning import Prune, Pruned
-from flowstone.app.questions import Questions
 from flowstone.app.versions import Version, Which, versions
 from flowstone.app.wiring import Deployment
 from flowstone.assets.pipeline import Pipeline
@@ -20,7 +20,7 @@ from flowstone.execution.services import Services
 from flowstone.stores.records import HoldRecord
 
 
-class Keeping(Questions):
+class Keeping(Observing):
     """The questions of :class:`FlowStone`, and what decides how much is kept."""
 
     def __init__(self, deployment: Deployment, pipeline: Pipeline | None, actor: Actor) -> None:

@@ -28,7 +28,7 @@ def _cure() -> Update:
 
 def add(tx: Transaction, values: dict[str, Any]) -> None:
     """Add an error; ``context`` is JSON text."""
-    tx.execute(_insert, {**values, "cured": 0})
+    tx.execute(_insert, {"definition": "", **values, "cured": 0})
 
 
 def cure(tx: Transaction, run_id: str, asset: str, partition: str, attempt: int) -> None:

@@ -17,7 +17,7 @@ _insert = Inserting(log, "id")
 
 def add(tx: Transaction, values: dict[str, Any]) -> None:
     """Add a line with the transaction's other lines."""
-    values = {**values, "logger": storable(values["logger"]), "message": storable(values["message"])}
+    values = {"fields": "", **values, "logger": storable(values["logger"]), "message": storable(values["message"])}
     tx.add_row(_insert, *(values[name] for name in _insert.names))
 
 

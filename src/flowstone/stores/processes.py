@@ -40,7 +40,7 @@ def _newest_attempt() -> Select[tuple[int]]:
 def register(tx: Transaction, id: str, host: str, pid: int, at: int) -> None:
     """Add the row of a process that begins."""
     before = int(tx.execute(_newest_attempt, {}).fetchone()[0])
-    values = {"id": id, "host": host, "pid": pid, "started_at": at, "heartbeat_at": at, "ended_at": None}
+    values = {"id": id, "host": host, "pid": pid, "started_at": at, "heartbeat_at": at, "ended_at": None, "handlers": ""}
     tx.execute(_insert, {**values, "attempts_before": before})
 
 

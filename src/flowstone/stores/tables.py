@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, UniqueConstraint
 from sqlalchemy import Text as AnyText
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 metadata = MetaData()
 
@@ -38,6 +38,7 @@ process = Table(
     Column("attempts_before", BigInteger, nullable=False),  # its attempts have greater ids: no index of running ones is needed
     _time("heartbeat_at", nullable=False),
     _time("ended_at"),
+    Column("handlers", Text, nullable=False, server_default=""),  # JSON: the figures of its observers, as last told
 )
 
 pipeline = Table(
@@ -245,11 +246,116 @@ error = Table(
     Column("context", Text, nullable=False),
     Column("traceback", Text, nullable=False),
     _time("at", nullable=False),
+    Column("definition", Text, nullable=False, server_default=""),  # of the code that raised it
 )
 Index("error_by_run", error.c.run_id)
 Index("error_by_time", error.c.project, error.c.at)
 Index("error_by_asset", error.c.project, error.c.asset, error.c.at)
 Index("error_by_fingerprint", error.c.project, error.c.fingerprint, error.c.at)
+
+# Errors that fail alike, counted for good: the errors themselves may be pruned.
+error_group = Table(
+    "error_group",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    _text("type"),
+    _text("message"),  # of its newest error, as is asset
+    _text("asset"),
+    _text("status"),  # open, resolved or muted
+    Column("errors", BigInteger, nullable=False),
+    Column("cured", BigInteger, nullable=False),
+    _text("first_error"),
+    _text("last_error"),
+    _time("first_at", nullable=False),
+    _time("last_at", nullable=False),
+    _time("decided_at"),
+    _text("decided_by"),
+    _text("identity"),
+    _text("reason"),
+    sqlite_with_rowid=False,
+)
+Index("error_group_by_time", error_group.c.project, error_group.c.status, error_group.c.last_at)
+
+# How far the event log is folded into each metric, and by which definition of it.
+fold = Table(
+    "fold",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    _text("digest"),
+    _text("cursor"),
+    _time("at", nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What was folded: one row for each metric and set of label values. Whole numbers, in the unit of the event's measurement.
+series = Table(
+    "series",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("labels", Text, primary_key=True),  # JSON array, in the order of the metric's labels
+    Column("count", BigInteger, nullable=False),
+    Column("total", Double, nullable=False),  # the sum, or the last value
+    _text("buckets"),  # JSON array of counts, not cumulated; empty unless it is a distribution
+    _text("exemplars"),  # JSON object by bucket; empty when there are none
+    _time("at", nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# A value that was late: said once.
+overdue = Table(
+    "overdue",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("partition", Text, primary_key=True),
+    _time("due_at", nullable=False),
+    _time("at", nullable=False),
+    _time("met_at"),
+    sqlite_with_rowid=False,
+)
+
+# The outbox: messages written in the transaction of their cause, delivered after it.
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("project"),
+    _text("channel"),
+    _text("cause"),  # the name of the event
+    _text("subject"),  # what it is about: one message for each cause, subject and channel
+    _text("payload"),  # JSON: names, counts, digests and the next command, never data
+    _text("status"),  # pending, delivered or failed
+    Column("tries", Integer, nullable=False),
+    _time("at", nullable=False),
+    _time("not_before"),
+    _time("ended_at"),
+    _text("process"),  # who is delivering it
+    _text("message"),  # what the channel answered last
+    UniqueConstraint("project", "cause", "subject", "channel"),
+)
+_pending = notification.c.status == "pending"
+Index(
+    "notification_pending",
+    notification.c.project,
+    notification.c.not_before,
+    sqlite_where=_pending,
+    info={"where": _pending},
+)
+
+# When the duties of each project were last done, and by whom.
+tick = Table(
+    "tick",
+    metadata,
+    Column("project", Text, primary_key=True),
+    _time("at", nullable=False),
+    _text("process"),
+    _text("host"),
+    _text("did"),  # JSON
+    sqlite_with_rowid=False,
+)
 
 log = Table(
     "log",
@@ -263,5 +369,6 @@ log = Table(
     Column("level", Text, nullable=False),
     Column("logger", Text, nullable=False),
     Column("message", Text, nullable=False),
+    Column("fields", Text, nullable=False, server_default=""),  # JSON object of what the caller gave as extra=
 )
 Index("log_by_run", log.c.run_id, log.c.id)
