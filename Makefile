@@ -9,17 +9,20 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(PIP) install --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types floors bench prove api docs pins clean
+.PHONY: help setup servers demo test check lint types floors bench prove api docs pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.dev  ## build .venv with everything a developer needs
+setup: $(VENV)/.dev servers  ## build .venv with everything a developer needs
+
+servers:  ## install the servers some tests talk to, with apt, as root or by sudo; what cannot be had is skipped
+	@sh tests/servers.sh
 
 demo: $(VENV)/.demo  ## install FlowStone with its demo and review a Python environment in ./flowstone-demo
 	@$(BIN)/flowstone demo
 
-test: $(VENV)/.dev  ## run the tests (not the long matrices) on every core
+test: $(VENV)/.dev servers  ## run the tests (not the long matrices) on every core
 	@$(PYTEST) -n auto tests
 
 check: lint types floors test  ## what CI runs: lint, types, floors, tests
@@ -37,7 +40,7 @@ floors: $(VENV)/.dev  ## import-linter: who may import whom; deptry: declared an
 bench: $(VENV)/.dev  ## measure the budgets on this machine and print them
 	@$(BIN)/python -m benchmarks
 
-prove: $(VENV)/.dev  ## everything, with the long matrices: random kills, deaths at every statement, 2,000 examples a property (a quarter of an hour)
+prove: $(VENV)/.dev servers  ## everything, with the long matrices: random kills, deaths at every statement, 2,000 examples a property (a quarter of an hour)
 	@HYPOTHESIS_PROFILE=prove $(PYTEST) -n auto -m "prove or not prove" tests
 
 api: $(VENV)/.dev  ## write tests/architecture/public_api.txt again, after a wanted change of the public names

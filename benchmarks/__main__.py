@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import dispatch, graphs, page, postgres, processes, reading, steps
+from benchmarks import dispatch, graphs, logs, page, postgres, processes, reading, steps
 from benchmarks.measure import FULL, TINY, Bench
 
 GROUPS: dict[str, Callable[[Bench], None]] = {
     "dispatch": dispatch.measure,
+    "logs": logs.measure,
     "step": steps.measure,
     "executors": steps.executors,
     "graph": graphs.measure,

@@ -37,6 +37,7 @@ UNEXPLAINED = "not explained yet"
 
 TITLES = {
     "dispatch": "Events, spans and captured lines",
+    "logs": "Log lines",
     "step": "A step",
     "executors": "Runs by executor and IO manager",
     "graph": "Building and planning",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -12,8 +14,15 @@ from flowstone.cli.grammar import shared_options
 from flowstone.cli.main import VERBS, flowstone
 from flowstone.events.catalogue import CATALOGUE
 from flowstone.events.event import Event
+from flowstone.events.schemas import BREAKING, breaks, snapshot
 from flowstone.foundation.settings import KEYS, OTHER_VARIABLES, PREFIX
+from flowstone.observability.alerts import ALERTS
+from flowstone.observability.defaults import METRICS
+from flowstone.observability.fold import KINDS
+from flowstone.observability.grafana import dashboard_file
+from flowstone.observability.rule_files import rule_tests_file, rules_file
 
+SCHEMAS = "reference/events.schema.json"
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run `make docs`. -->\n"
 
@@ -24,8 +33,9 @@ since the epoch, UTC) and `trace_id`. Durations are integer nanoseconds of the m
 Names end in `start` and exactly one of `stop` and `exception`, or tell of a point in time. Fields that have their default value
 are left out of the recorded payload.
 
-A *label* has few distinct values, a *measurement* can be summed, an *attribute* identifies, a *text* is redacted. Read them
-with `flowstone events` or `FlowStone.events`; hear them with `FlowStone.attach` ([how
+A *label* has few distinct values, a *measurement* can be summed, an *attribute* identifies, a *text* is redacted. Their
+JSON Schemas are in [events.schema.json](events.schema.json); events and fields may be added at any time, what breaks a reader raises
+its `version`. Read them with `flowstone events` or `FlowStone.events`; hear them with `FlowStone.attach` ([how
 to](../how-to/events-of-your-own.md#handlers)).
 """
 
@@ -37,6 +47,27 @@ An unknown key is an error. `flowstone config show` prints each value and where 
 
 `home` and `outputs.path` in the file are relative to the file's folder; `FLOWSTONE_HOME` and `--home` to the working directory.
 A database needs an absolute path: `sqlite:////srv/shop/flowstone.db`.
+"""
+
+METRICS_PAGE = """# Metrics
+
+The metrics of a deployment, as defined in `src/flowstone/observability/defaults.py`; `flowstone metrics` shows them, and
+`FlowStone.metrics()` gives them. Those told *of events* are folded from the record: they count what every process of the project
+did, also of processes that were killed, and go on over restarts, `flowstone db prune` and `db restore`. Those *read* are read
+from the store's state when somebody asks.
+
+Names carry the unit: a time is in seconds, a size in bytes. No metric has a label for runs or partitions; the exemplars of
+counters and histograms name a run and its trace. Beyond `metrics.max_series` sets of label values, what is new is counted under
+`__overflow__`.
+[How to](../how-to/metrics-of-your-own.md) define your own.
+"""
+
+ALERTS_PAGE = """# Alerts
+
+The rules of [`deploy/prometheus/flowstone-alerts.yml`](../../deploy/prometheus/flowstone-alerts.yml), as `flowstone catalogue
+alerts` prints them; `flowstone catalogue alerts --tests` prints what fires them, for `promtool test rules`. One deployment is one
+`job` of Prometheus. In texts, `$name` is the label of that name.
+
 """
 
 CONFIG = """
@@ -92,6 +123,19 @@ def events() -> str:
     return "".join(parts)
 
 
+def schemas() -> str:
+    """The JSON Schema of every event, and the version they have together."""
+    return json.dumps(snapshot(), indent=1, ensure_ascii=False) + "\n"
+
+
+def refuse_to_break() -> None:
+    """Exit when what would be written breaks who reads events: that is not done by writing documentation."""
+    file = DOCS / SCHEMAS
+    broken = breaks(json.loads(file.read_text(encoding="utf-8")), snapshot()) if file.exists() else []
+    if broken:
+        sys.exit("\n".join([*broken, BREAKING]))
+
+
 def settings() -> str:
     """The page of every setting, with its environment variable and default."""
     rows = [
@@ -114,8 +158,42 @@ def command_line() -> str:
     return "".join(parts)
 
 
+def alerts() -> str:
+    """The page of alerts."""
+    rows = ["| alert | severity | fires after | what it says | next |", "|---|---|---|---|---|"]
+    for alert in ALERTS:
+        cells = (
+            f"`{alert.name}`",
+            alert.severity,
+            "at once" if alert.hold == "0m" else alert.hold,
+            alert.summary,
+            f"`{alert.command}`",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return NOTE + ALERTS_PAGE + "\n".join(rows) + "\n"
+
+
+def metrics() -> str:
+    """The page of every metric of a deployment, by what it is about."""
+    parts = [NOTE, METRICS_PAGE]
+    for subject, found in groupby(METRICS, key=lambda metric: metric.name.split("_")[1]):
+        parts.append(f"\n## {subject}\n\n| metric | kind | labels | meaning | from |\n|---|---|---|---|---|\n")
+        for metric in found:
+            labels = ", ".join(f"`{label}`" for label in metric.labels)
+            events_ = ", ".join(f"`{name}`" for name in dict.fromkeys(source.event for source in metric.sources))
+            cells = (f"`{metric.name}`", KINDS[metric.kind], labels, metric.description, events_ or "read")
+            parts.append(f"| {' | '.join(cells)} |\n")
+    return "".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/alerts.md": alerts,
+    "../deploy/grafana/flowstone-dashboard.json": dashboard_file,
+    "../deploy/prometheus/flowstone-alerts.yml": rules_file,
+    "../deploy/prometheus/flowstone-alerts-test.yml": rule_tests_file,
     "reference/events.md": events,
+    "reference/metrics.md": metrics,
+    SCHEMAS: schemas,
     "reference/settings.md": settings,
     "reference/command-line.md": command_line,
 }
@@ -159,5 +237,6 @@ def _options(options: list[click.Option]) -> str:
 
 
 if __name__ == "__main__":
+    refuse_to_break()
     for place, page in PAGES.items():
         (DOCS / place).write_text(page(), encoding="utf-8")

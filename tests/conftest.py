@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from filelock import FileLock, Timeout
 from hypothesis import settings
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 LOOPBACK_NAMES = frozenset({"", "localhost", "ip6-localhost"})
@@ -172,3 +173,69 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'flowstone.db'}"
     return str(request.getfixturevalue("postgres_url"))
+
+
+# -- metrics: what they tell must be what the store has ---------------------------------------------------------------------
+
+STORED = {
+    "flowstone_run_total": "SELECT pipeline, status, count(*) FROM run WHERE ended_at IS NOT NULL AND project = :p GROUP BY 1, 2",
+    "flowstone_materialization_total": "SELECT asset, status, CASE WHEN status = 'skipped' THEN reason ELSE '' END, count(*) "
+    "FROM materialization WHERE status NOT IN ('running', 'retrying') AND project = :p GROUP BY 1, 2, 3",
+    "flowstone_materialization_attempts_total": "SELECT m.asset, a.status, count(*) FROM attempt a JOIN materialization m "
+    "ON m.id = a.materialization WHERE a.status <> 'running' AND m.project = :p GROUP BY 1, 2",
+    "flowstone_error_total": "SELECT asset, type, CASE retryable WHEN 1 THEN 'true' ELSE 'false' END, count(*) FROM error "
+    "WHERE project = :p GROUP BY 1, 2, 3",
+    "flowstone_materialization_in_flight": "SELECT asset, count(*) FROM materialization WHERE status = 'running' AND "
+    "project = :p GROUP BY 1",
+}
+SAME_AS = {
+    "flowstone_run_duration_seconds": "flowstone_run_total",
+    "flowstone_materialization_duration_seconds": "flowstone_materialization_attempts_total",
+}
+"""Histograms that take as many measurements as a counter counts, under the same labels."""
+
+
+def totals_told(flow: Any) -> dict[str, dict[tuple[str, ...], float]]:
+    """What the metrics say, by name and labels, as the store can be asked for it: of a failure only that it failed."""
+    families = {family.name: family for family in flow.metrics()}
+    told: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in [*STORED, *SAME_AS]}
+    for name, found in told.items():
+        for sample in families[name].samples:
+            labels = sample.labels
+            if name == "flowstone_materialization_total" and labels[1] == "failed":
+                labels = (*labels[:2], "")
+            found[labels] = found.get(labels, 0) + (sum(sample.counts) if sample.counts else sample.value)
+    return told
+
+
+def totals_stored(flow: Any) -> dict[str, dict[tuple[str, ...], float]]:
+    """What the store says of the same."""
+    with flow._deployment.reading().reading() as connection:
+        rows = {name: connection.execute(text(query), {"p": flow.settings.project}).all() for name, query in STORED.items()}
+    found = {name: {tuple(row[:-1]): float(row[-1]) for row in each} for name, each in rows.items()}
+    return found | {name: found[counter] for name, counter in SAME_AS.items()}
+
+
+def all_settled(flow: Any) -> bool:
+    """Whether everything recorded may be folded: no transaction of the server is open that could precede an event."""
+    with flow._deployment.reading().reading() as connection:
+        question = "SELECT coalesce(max(xid), 0) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM event"
+        return connection.dialect.name != "postgresql" or bool(connection.execute(text(question)).scalar())
+
+
+@pytest.fixture
+def check_totals() -> Callable[[Any], dict[str, dict[tuple[str, ...], float]]]:
+    """A function that fails unless the metrics of a FlowStone tell what its store has; it returns what they tell.
+
+    It waits until everything recorded can be folded: others use the same server, and their transactions hold events back.
+    """
+
+    def check(flow: Any) -> dict[str, dict[tuple[str, ...], float]]:
+        until = time.monotonic() + 30
+        while not all_settled(flow) and time.monotonic() < until:
+            time.sleep(0.005)
+        told = totals_told(flow)
+        assert told == totals_stored(flow)
+        return told
+
+    return check

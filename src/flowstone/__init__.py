@@ -25,7 +25,7 @@ from flowstone.assets import (
 )
 
 # events of your own
-from flowstone.events.event import Attribute, Bytes, Count, Event, Label, Nanoseconds, Text, event, measurement
+from flowstone.events.event import Attribute, Bytes, Count, Event, Flag, Label, Nanoseconds, Text, event, measurement
 from flowstone.events.spans import SpanKind, span
 
 # errors
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from flowstone.execution.context import Context
     from flowstone.execution.result import RunResult, StepResult
     from flowstone.io_managers import Output
+    from flowstone.observability.definitions import Metric
+    from flowstone.observability.rules import On
 
 __version__ = "0.1.0"
 
@@ -45,6 +47,8 @@ _LAZY = {
     "RunResult": "flowstone.execution.result",
     "StepResult": "flowstone.execution.result",
     "Output": "flowstone.io_managers",
+    "Metric": "flowstone.observability.definitions",
+    "On": "flowstone.observability.rules",
 }
 
 __all__ = [  # noqa: RUF022 - grouped by what the names are for
@@ -53,8 +57,9 @@ __all__ = [  # noqa: RUF022 - grouped by what the names are for
     "last", "latest_before", "resource", "same", "source",
     # running it
     "FlowStone", "RunResult", "StepResult",
-    # events of your own
-    "Attribute", "Bytes", "Count", "Event", "Label", "Nanoseconds", "SpanKind", "Text", "event", "measurement", "span",
+    # events of your own, and metrics of them
+    "Attribute", "Bytes", "Count", "Event", "Flag", "Label", "Metric", "Nanoseconds", "On", "SpanKind", "Text", "event",
+    "measurement", "span",
     # errors
     "FlowStoneError", "GiveUp", "RetryLater", "RunFailedError", "ValidationError",
     "__version__",

@@ -112,7 +112,7 @@ def shop(tmp_path):
         (("run", "--jobs", "none"), ("--jobs", "--help")),
         (("rnu",), ("there is no verb 'rnu'", "did you mean 'run'?")),
         (("get", "orders"), ("there is no database yet", "flowstone run creates it")),
-        (("show", "orders"), ("'orders' is no id", "run_, err_ or out_")),
+        (("show", "orders"), ("'orders' is no id", "run_, err_, grp_ or out_")),
         (("invalidate", "orders"), ("there is no database yet", "flowstone run creates it")),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,

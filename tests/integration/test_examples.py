@@ -60,6 +60,13 @@ SHOWS = {
         "hangs, attempt 1: timeout",
         "crashes_once, attempt 1: worker_lost, cured",
     ],
+    "11_metrics.py": [
+        "counter flowstone_materialization_total orders success  2.0",
+        "counter acme_orders_rejected_total sold_out 2.0",
+        "counter acme_pieces_rejected_total 6.0",
+        "histogram acme_upload_seconds eu [2, 0, 0, 0]",
+        "metric 'acme_orders_total': run_id cannot be a label",
+    ],
     "07_lineage_and_explain.py": [
         "headline v2  <- average v2",
         "average v2   <- prices v2",

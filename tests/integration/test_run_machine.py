@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from flowstone import Pipeline, Retry, asset
 from flowstone.app.wiring import Deployment
+from flowstone.events.trace import Trace
 from flowstone.execution import cancel, lost
 from flowstone.execution import plan as plans
 from flowstone.execution.outcome import Cancelled, Failed, Report, Skipped, Stored
@@ -162,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         with services.database.transaction() as tx:
             processes.stand(tx, services.process, now)
             self._runs(number)._request(tx, run_id, "t" * 32, plan, {"force": True}, now)
-        session = Session(services, PIPELINE, run_id, "t" * 32, plan, force=frozenset(plan.targets))
+        session = Session(services, PIPELINE, run_id, Trace("t" * 32, ""), plan, force=frozenset(plan.targets))
         session.prepare()
         self.runs[run_id] = Held(number, sessions={number: session})
 

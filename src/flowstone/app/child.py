@@ -7,17 +7,20 @@ lets Python look around: the kernel is told to kill it when the other end of a p
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import pickle
 import signal
 import sys
 import threading
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from typing import Any
 
 from flowstone.app.pipelines import load_pipeline
 from flowstone.app.runtime import Runtime
 from flowstone.events.event import Event
+from flowstone.events.trace import Tracing
 from flowstone.execution.body import Body
 from flowstone.execution.decision import resolved_config
 from flowstone.execution.parcel import (
@@ -26,9 +29,11 @@ from flowstone.execution.parcel import (
     Closed,
     Goodbye,
     Hello,
+    Missed,
     Packed,
     Printed,
     Ready,
+    Recorded,
     Refused,
     RunEnded,
     Shown,
@@ -57,7 +62,17 @@ class Bench:
         self._secrets = self.runtime.resolve_secret
         self.runtime.dispatcher.attach("flowstone.child", "*", self._show)
         self._resources = OpenResources(self.pipeline.resources, self.runtime.dispatcher, self._config, self._secrets)
-        self._body = Body(self.runtime.dispatcher, self.runtime.io, self.runtime.capture, self._resources)
+        self._shipper: Any = None
+        tracing = self._trace() if hello.traced else None
+        self._body = Body(self.runtime.dispatcher, self.runtime.io, self.runtime.capture, self._resources, tracing=tracing)
+
+    def _trace(self) -> Tracing:
+        otel = importlib.import_module("flowstone.observability.otel")
+        tracing: Tracing
+        tracing, self._shipper = otel.in_child(
+            self.runtime.redactor, lambda spans: self.send(Recorded(spans)), version("flowstone")
+        )
+        return tracing
 
     def send(self, message: object) -> None:
         """Send one message; any thread may."""
@@ -100,6 +115,7 @@ class Bench:
                 self.send(Closed())
             case Goodbye():
                 self._resources.close()
+                self._flush()
                 self.send(Closed())
         return not isinstance(message, Goodbye)
 
@@ -111,9 +127,13 @@ class Bench:
             self._flush()
 
     def _flush(self) -> None:
+        if self._shipper is not None:
+            self._shipper.flush()
         lines = self.runtime.capture.take()
         if lines:
             self.send(Captured(lines))
+        if missed := self.runtime.dispatcher.losses.take():
+            self.send(Missed(missed))
 
 
 def main(channel_descriptor: int, lifeline: int) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flowstone.app import growth
+from flowstone.app import growth, watching
 from flowstone.app.findings import Finding
 from flowstone.app.wiring import Deployment
 from flowstone.execution import lost
 from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.sizes import bytes_of
-from flowstone.stores import crosschecks, materializations, outputs, processes, runs
+from flowstone.stores import accounts, crosschecks, group_accounts, materializations, outputs, processes, runs
 from flowstone.stores.database import Connection
 from flowstone.stores.dialects import Backend
 from flowstone.stores.records import OutputRecord
@@ -18,6 +18,8 @@ from flowstone.stores.tables import SCHEMA_VERSION
 LISTED = 5
 RUNS, OUTPUTS, BYTES = 100, 20_000, 256 * 2**20
 """What is examined unless all is: the newest runs, so many current outputs, the inside of a database of this size."""
+EVENTS, GROUPS, ERRORS = 5_000, 100, 200
+"""And one by one: so many events of these runs, the groups with the newest errors, those with so many errors."""
 ALL = 2**31 - 1
 
 
@@ -33,9 +35,11 @@ def examine(deployment: Deployment, *, thorough: bool = False) -> list[Finding]:
         chosen = ALL if thorough else RUNS
         some = f" in the newest {RUNS} of {sum(counts.values()):,} runs" if sum(counts.values()) > chosen else ""
         findings += [_agree(*row, some) for row in crosschecks.disagreements(connection, project, chosen)]
+        findings += _one_by_one(connection, project, sum(counts.values()), thorough=thorough)
         findings += _waiting(connection, project, counts)
         current = list(outputs.current_of(connection, project, limit=ALL if thorough else OUTPUTS).values())
     findings.append(_bytes(deployment, current))
+    findings += watching.findings(deployment)
     findings += growth.findings(deployment, thorough=thorough)
     findings.append(Finding("not checked", "digests", "stored bytes are re-hashed when they are loaded, not here"))
     return findings
@@ -78,6 +82,24 @@ def _agree(subject: str, count: int, example: str, some: str) -> Finding:
             "the record was changed outside FlowStone, or this is a bug: report it",
         )
     return Finding("ok", subject, f"all agree{some}")
+
+
+def _one_by_one(connection: Connection, project: str, runs: int, *, thorough: bool) -> list[Finding]:
+    """What disagrees although the numbers may agree: each attempt, error and group against its own events."""
+    pruned = accounts.last_prune(connection, project)
+    found = accounts.examine(
+        connection, project, most_runs=ALL if thorough else RUNS, most_events=ALL if thorough else EVENTS, errors_since=pruned
+    )
+    groups, errors = (ALL, ALL) if thorough else (GROUPS, ERRORS)
+    wrong = [(subject, len(places), places[0]) for subject, places in found.found.items() if places]
+    wrong += group_accounts.disagreements(
+        connection, project, most_runs=ALL if thorough else RUNS, groups=groups, most_errors=errors, pruned=pruned
+    )
+    if wrong:
+        return [_agree(*row, "") for row in wrong]
+    all_ = "" if thorough or found.runs == runs else f" of {runs:,}; flowstone doctor --all compares all that were not pruned"
+    text = f"attempts, errors and groups of errors agree with their events, in {found.runs:,} runs{all_}"
+    return [Finding("ok", "one by one", text)]
 
 
 def _waiting(connection: Connection, project: str, counts: dict[str, int]) -> list[Finding]:

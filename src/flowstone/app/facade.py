@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 from flowstone.app import cancel, identity, listings
 from flowstone.app.apart import apart, awaited, interrupt_thread
 from flowstone.app.keeping import Keeping
+from flowstone.app.telemetry import requested_parent
 from flowstone.app.wiring import Deployment
 from flowstone.assets.options import EXECUTORS
 from flowstone.assets.pipeline import Pipeline
@@ -17,6 +18,7 @@ from flowstone.events.catalogue import AssetInvalidated
 from flowstone.events.event import Event
 from flowstone.events.handlers import HandlerInfo
 from flowstone.events.spans import Span, SpanKind
+from flowstone.events.trace import Trace
 from flowstone.execution.cancel import Asked
 from flowstone.execution.plan import Plan
 from flowstone.execution.planner import Planner
@@ -45,6 +47,8 @@ class RunOptions(TypedDict, total=False):
     executor: Executor | None
     jobs: int | None
     if_running: IfRunning
+    traceparent: str | None
+    tracestate: str | None
 
 
 class FlowStone(Keeping):
@@ -86,12 +90,11 @@ class FlowStone(Keeping):
     ) -> list[Preview]:
         """Return what :meth:`run` would do with each step and why; sources are asked, nothing is computed or recorded."""
         plan = self._plan(targets, partition, deps=deps)
-        session = Session(
-            self._deployment.previewing(), self._needed(), "", "", plan, force=frozenset(plan.targets) if force else frozenset()
-        )
+        forced = frozenset(plan.targets) if force else frozenset()
+        session = Session(self._deployment.previewing(), self._needed(), "", Trace("", ""), plan, force=forced)
         return apart(lambda: preview(session), lambda: None)
 
-    def run(
+    def run(  # noqa: PLR0913 - all but the first are keyword-only options with defaults
         self,
         targets: str | Iterable[str] | None = None,
         *,
@@ -101,6 +104,8 @@ class FlowStone(Keeping):
         executor: Executor | None = None,
         jobs: int | None = None,
         if_running: IfRunning = "wait",
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> RunResult:
         """Materialize *targets* (default: every asset) for *partition* (a key, its text, or ``"latest"``) and what they need.
 
@@ -109,42 +114,44 @@ class FlowStone(Keeping):
         *if_running*: when another run has one of the targets in its plan, ``wait`` for it step by step, ``skip`` this run, or
         ``fail``. Failures are in the result; what stops the run itself is raised, and the run can be resumed. Inside an event
         loop the work is done in a thread, while the loop stands still: there, await :meth:`arun`.
+
+        *traceparent* (with its *tracestate*) is the W3C header of the span that asks for the run, which becomes part of its
+        trace; default: the OpenTelemetry span around this call, else the environment variables ``TRACEPARENT`` and
+        ``TRACESTATE``, else a new trace.
         """
-        options = RunOptions(partition=partition, force=force, deps=deps, executor=executor, jobs=jobs, if_running=if_running)
+        options = RunOptions(
+            partition=partition, force=force, deps=deps, executor=executor, jobs=jobs, if_running=if_running,
+            traceparent=traceparent, tracestate=tracestate,
+        )  # fmt: skip
         run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
-        return apart(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id, interrupt_thread))
+        return apart(lambda: self._run(run_id, targets, options), lambda: stopping.suspend(run_id, interrupt_thread))
 
     async def arun(self, targets: str | Iterable[str] | None = None, **options: Unpack[RunOptions]) -> RunResult:
         """Do what :meth:`run` does in a thread, and await it; a cancelled task leaves the run waiting to be resumed."""
         run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
-        return await awaited(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id))
+        return await awaited(lambda: self._run(run_id, targets, options), lambda: stopping.suspend(run_id))
 
-    def _run(
-        self,
-        run_id: str,
-        targets: str | Iterable[str] | None,
-        *,
-        partition: Any = None,
-        force: bool = False,
-        deps: bool = True,
-        executor: Executor | None = None,
-        jobs: int | None = None,
-        if_running: IfRunning = "wait",
-    ) -> RunResult:
-        how = self._how(executor, jobs)
+    def _run(self, run_id: str, targets: str | Iterable[str] | None, options: RunOptions) -> RunResult:
+        partition, force, deps = options.get("partition"), options.get("force", False), options.get("deps", True)
+        how = self._how(options.get("executor"), options.get("jobs"))
+        parent = requested_parent(options.get("traceparent"), options.get("tracestate"))
         if self._deployment.is_new():
             self._plan(targets, partition, deps=deps)  # what cannot be planned makes no database
+        self._deployment.deliver_beside()
         services = self._deployment.services()
-        plan = self._plan(targets, partition, deps=deps)
         request = {
             "targets": listings.names(targets), "partition": listings.text_of(partition), "force": force, "deps": deps,
             "executor": how.executor, "jobs": how.jobs,
         }  # fmt: skip
         work = Runs(services, self._needed(), self._actor, self._provenance(), how)
-        return self._collected(services, work.start(plan, request, force=force, if_running=if_running, run_id=run_id))
+        plan = work.plan(lambda: self._plan(targets, partition, deps=deps), request, run_id, parent)
+        if_running = options.get("if_running", "wait")
+        result = work.start(plan, request, force=force, if_running=if_running, run_id=run_id, parent=parent)
+        return self._collected(services, result)
 
     def resume(self, run_id: str, *, executor: Executor | None = None, jobs: int | None = None) -> RunResult:
         """Go on with a run that was interrupted, or whose process died; what it has finished is kept."""
+        self._deployment.deliver_beside()
         services = self._deployment.existing()
         with services.database.reading() as connection:
             found = runs.find(connection, self.settings.project, run_id)
@@ -230,7 +237,8 @@ class FlowStone(Keeping):
 
     def span(self, kind: SpanKind, /, **fields: Any) -> Span:
         """A context manager that emits *kind*'s start and exactly one of its stop and exception."""
-        return Span(self, kind, fields)
+        tracing = self._deployment.telemetry.tracing
+        return Span(self, kind, fields, tracing.span(kind.name, fields, kind.stop.texts) if tracing is not None else None)
 
     def close(self) -> None:
         """Let the database and the handlers go."""

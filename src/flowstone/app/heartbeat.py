@@ -12,6 +12,7 @@ from flowstone.execution.services import Services
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import FlowStoneError
 from flowstone.stores import processes, runs
+from flowstone.stores.database import Database
 from flowstone.stores.liveness import DEAD_SECONDS
 
 LISTEN_SECONDS = 1.0
@@ -28,11 +29,11 @@ class Heartbeat:
     """Beats while its owner keeps it, at the latest until the process ends; whatever the store does, it goes on.
 
     Where processes are *judged* by their heartbeats, because a database server is shared by hosts that share no locks, a second
-    thread looks whether the first one is stuck in the store.
+    thread looks whether the first one is stuck in the store. *told* is called with each beat: it has news for the store.
     """
 
-    def __init__(self, services: Services, *, judged: bool) -> None:
-        self._services, self._judged = services, judged
+    def __init__(self, services: Services, *, judged: bool, told: Callable[[Database], object] = id) -> None:
+        self._services, self._judged, self._told = services, judged, told
         self._ended = threading.Event()
         self._threads = [self._thread(Heartbeat.tick)] + ([self._thread(Heartbeat.watch)] if judged else [])
         self._heard_at = self._beat_at = self._reaped_at = services.clock.monotonic_ns()
@@ -64,6 +65,7 @@ class Heartbeat:
                 self._beat_at = now
                 self._beat()
                 self._heard_at = now
+                self._told(self._services.database)
             if held:
                 self._listen(held)
             if held and now - self._reaped_at >= REAP_SECONDS * NANOSECONDS:

@@ -87,6 +87,7 @@ class Keeping(Observing):
         )
 
     def _collected(self, services: Services, result: RunResult) -> RunResult:
-        """Give up the bytes of what a run that has ended superseded; return its result."""
+        """Give up the bytes of what a run that has ended superseded, and tell what observers lost; return its result."""
+        self._deployment.tell()
         Collection(services.project, services.database, services.io, self.settings.retention.outputs).after(result.run_id)
         return result

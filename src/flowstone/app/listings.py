@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from flowstone.app.conditions import Conditions
+from flowstone.app.wiring import Deployment
 from flowstone.assets.definition import definition_notes
 from flowstone.assets.keys import display_key
 from flowstone.assets.pipeline import Pipeline
-from flowstone.execution import cancel
+from flowstone.execution import cancel, lost
 from flowstone.execution import plan as plans
 from flowstone.foundation.errors import SettingsError, did_you_mean
 from flowstone.foundation.serialize import to_json
 from flowstone.ledger.lineage import Walk
-from flowstone.stores import errors, events, materializations, outputs, runs
+from flowstone.stores import errors, events, materializations, outputs, processes, runs
 from flowstone.stores import lineage as edges
 from flowstone.stores.database import Connection
 from flowstone.stores.records import AttemptRecord, EdgeRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
@@ -39,9 +41,20 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """Who asked for its end and why, in one line."""
 
 
-def run_view(connection: Connection, project: str, id: str) -> RunView:
+def with_lost(deployment: Deployment, connection: Connection, found: list[RunRecord]) -> list[RunRecord]:
+    """*found*, with those marked that a dead process was working on: nobody could tell the store, and asking changes nothing."""
+    database = deployment.reading()
+    holders = set() if database.backend.in_memory else {run.process for run in found if run.status == "running"}
+    known = {id: processes.find(connection, id) for id in holders}
+    now = database.now() if known else 0
+    alive = {id for id, process in known.items() if process is not None and lost.is_alive(process, deployment.locks, now)}
+    return [structs.replace(run, lost=True) if run.process in holders - alive else run for run in found]
+
+
+def run_view(deployment: Deployment, connection: Connection, id: str) -> RunView:
     """Collect what the store knows of a run."""
-    run = runs.find(connection, project, id)
+    project = deployment.settings.project
+    (run,) = with_lost(deployment, connection, [runs.find(connection, project, id)])
     plan = plans.decode(to_json(runs.plan_of(connection, run.id)).encode())
     rows = materializations.of_run(connection, run.id)
     used = outputs.find(connection, [row.output for row in rows if row.output])

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowstone.app.collection import Collection, batches
+from flowstone.app.metrics import Fold
 from flowstone.app.orphans import Orphans
 from flowstone.app.wiring import Deployment
 from flowstone.events.catalogue import DbPruned
 from flowstone.execution.run import Actor
 from flowstone.foundation.settings import DAY
-from flowstone.stores import pruning
+from flowstone.stores import notifications, pruning
+from flowstone.stores.cursors import places
 from flowstone.stores.database import Database
-from flowstone.stores.pruning import EVENTS, LINES, Amount, Kind
+from flowstone.stores.pruning import EVENTS, LINES, Amount, Kind, Limits
 
 PROCESSES_KEPT = DAY
 ROWS = 5_000
@@ -41,7 +43,7 @@ class Prune:
         deployment.reading()  # a database that is not there is not created for this
         self._database: Database = deployment.reading() if dry_run else deployment.services().database
         self._now, self._project, self._keep = self._database.now(), settings.project, settings.retention
-        self._folder = settings.outputs.path
+        self._folder, self._most = settings.outputs.path, settings.metrics.max_series
 
     def run(self) -> list[Pruned]:
         """Do it, or with *dry_run* only count; each kind in a fixed order."""
@@ -51,6 +53,7 @@ class Prune:
             "events": self._rows(EVENTS, self._keep.events),
             "logs": self._rows(LINES, self._keep.logs),
             "errors": self._errors(self._keep.errors),
+            "messages": self._messages(self._keep.events),
             "processes": self._processes(),
             "files": self._files(),
         }
@@ -60,18 +63,27 @@ class Prune:
         if kept is None:
             return Amount(0, 0)
         cutoff, found = self._now - kept, []
+        limits = Limits(cutoff, **(self._folded() if kind is EVENTS else {}))
         with self._database.reading() as connection:
             windows = pruning.windows(connection, kind, cutoff)
         for window in windows:
             with self._database.reading() as connection:
-                amount = pruning.old(connection, kind, self._project, cutoff, window)
+                amount = pruning.old(connection, kind, self._project, limits, window)
             if amount.rows and not self._dry:
                 with self._database.transaction() as tx:
-                    amount = Amount(pruning.delete_old(tx, kind, self._project, cutoff, window), amount.bytes)
+                    amount = Amount(pruning.delete_old(tx, kind, self._project, limits, window), amount.bytes)
                     if amount.rows:
                         tx.emit(DbPruned, **self._told(kind.name, amount, cutoff))
             found.append(amount)
         return _sum(found)
+
+    def _folded(self) -> dict[str, int]:
+        """Which events are in the metrics, which is all there are now: no other may go."""
+        if self._dry:
+            return {}
+        done = Fold(self._database, self._project, self._most).run(must_store=True)
+        with self._database.reading() as connection:
+            return places(connection).bounds(done.until)
 
     def _errors(self, kept: int | None) -> Amount:
         if kept is None:
@@ -90,6 +102,21 @@ class Prune:
                 if removed:
                     tx.emit(DbPruned, **self._told("errors", done[-1], cutoff))
         return _sum(done)
+
+    def _messages(self, kept: int | None) -> Amount:
+        if kept is None:
+            return Amount(0, 0)
+        cutoff, removed = self._now - kept, 0
+        with self._database.reading() as connection:
+            old = notifications.ended(connection, self._project, cutoff)
+        while removed < old and not self._dry:
+            with self._database.transaction() as tx:
+                count = notifications.delete_ended(tx, self._project, cutoff, ROWS)
+                if not count:
+                    break
+                tx.emit(DbPruned, **self._told("messages", Amount(count, 0), cutoff))
+            removed += count
+        return Amount(old if self._dry else removed, 0)
 
     def _processes(self) -> Amount:
         cutoff = self._now - PROCESSES_KEPT

@@ -19,9 +19,10 @@ from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.errors import MissingOutputError, UsageError
 from flowstone.foundation.settings import Settings
+from flowstone.ledger.error_groups import with_tries
 from flowstone.ledger.lineage import Walk, walk
-from flowstone.stores import errors, events, logs, runs
-from flowstone.stores.records import ErrorRecord, EventRecord, LogRecord, RunRecord
+from flowstone.stores import errors, events, runs
+from flowstone.stores.records import ErrorRecord, EventRecord, RunRecord
 
 FOLLOW_SECONDS = 0.5
 
@@ -94,12 +95,13 @@ class Questions:
     def runs(self, *, limit: int = 20, status: str | None = None) -> list[RunRecord]:
         """The newest runs first."""
         with self._deployment.reading().reading() as connection:
-            return runs.recent(connection, self.settings.project, limit=limit, status=status)
+            found = runs.recent(connection, self.settings.project, limit=limit, status=status)
+            return listings.with_lost(self._deployment, connection, found)
 
     def show(self, id: str) -> listings.RunView:
         """One run with its materializations, attempts, outputs and counts of evidence; *id* may be the beginning of an id."""
         with self._deployment.reading().reading() as connection:
-            return listings.run_view(connection, self.settings.project, id)
+            return listings.run_view(self._deployment, connection, id)
 
     def lineage(
         self, asset: str, *, partition: Any = None, direction: Literal["upstream", "downstream", "impact"] = "upstream"
@@ -166,12 +168,7 @@ class Questions:
         """The newest recorded errors first."""
         with self._deployment.reading().reading() as connection:
             run = runs.find(connection, self.settings.project, run_id).id if run_id else None
-            return errors.read(connection, self.settings.project, run_id=run, asset=asset, limit=limit)
-
-    def logs(self, run_id: str, *, asset: str | None = None) -> list[LogRecord]:
-        """The captured lines of a run, in order."""
-        with self._deployment.reading().reading() as connection:
-            return logs.read(connection, runs.find(connection, self.settings.project, run_id).id, asset=asset)
+            return with_tries(connection, errors.read(connection, self.settings.project, run_id=run, asset=asset, limit=limit))
 
     def doctor(self, *, thorough: bool = False) -> list[Finding]:
         """Check that records and evidence agree and that nothing is left behind; changes nothing."""

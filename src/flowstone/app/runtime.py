@@ -30,8 +30,9 @@ class Runtime:
         managers: dict[str, IOManager] = {"files": self.files, "memory": MemoryIOManager(), "external": external}
         self.io = IOManagers(managers, default=settings.outputs.manager)
         self.capture = Capture(
-            self.clock, self.redactor, limit=settings.logs.max_lines, run_limit=settings.logs.max_run_lines, echo=echo
-        )
+            self.clock, self.redactor, limit=settings.logs.max_lines, run_limit=settings.logs.max_run_lines, echo=echo,
+            losses=self.dispatcher.losses,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let the handlers go."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flowstone.app.accounts import Accounts
 from flowstone.app.heartbeat import Heartbeat
+from flowstone.app.messages import Courier, channels_of, is_alive, outbox_of
 from flowstone.app.pipelines import reference_of
 from flowstone.app.runtime import Runtime
+from flowstone.app.telemetry import Telemetry
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution import lost
 from flowstone.execution.children import Children
@@ -25,8 +29,11 @@ from flowstone.foundation.errors import DatabaseError, NotFoundError, UsageError
 from flowstone.foundation.ids import Ids
 from flowstone.foundation.settings import Settings
 from flowstone.ledger.event_log import EventLog
+from flowstone.notifications.delivery import Delivery
+from flowstone.notifications.message import CAUSING
 from flowstone.observability.capture import to_real_stdout
-from flowstone.observability.logs import log_event
+from flowstone.observability.defaults import METRICS
+from flowstone.observability.logs import log_events
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
 from flowstone.stores.dialects import lock_folder
@@ -57,7 +64,9 @@ class Deployment:
         self.clock, self.redactor, self.dispatcher, self.io = (
             self.runtime.clock, self.runtime.redactor, self.runtime.dispatcher, self.runtime.io,
         )  # fmt: skip
-        self.dispatcher.attach("flowstone.logs", "*", log_event)
+        self.dispatcher.attach("flowstone.logs", "*", log_events(self._place()))
+        self.accounts = Accounts(self.dispatcher, self._process)
+        self.telemetry = Telemetry(settings, self.runtime, self._process)
         self.locks = ProcessLocks(lock_folder(settings.database_url, settings.home))
         self.stopping = Stopping(self.clock)
         self.resources = OpenResources(
@@ -73,6 +82,26 @@ class Deployment:
         self._lock = threading.Lock()
         self._services: Services | None = None
         self._heartbeat: Heartbeat | None = None
+        self._outbox = outbox_of(settings, self.ids)
+        self._courier: Courier | None = None
+        self.freed: list[str] = []
+        """The runs whose dead process was noticed here: they wait to be resumed."""
+
+    def _place(self) -> dict[str, str]:
+        """Where facts are kept and by which settings, as the log line of a run's start says it: without a password."""
+        found = {"state": str(self.settings.home or "memory"), "environment": self.settings.environment or ""}
+        return {**found, "database": self.redactor.text(self.settings.database_url)}
+
+    def about(self) -> dict[str, str]:
+        """What is the same in every log line of this process."""
+        name = self._pipeline.name if self._pipeline is not None else ""
+        host = {"host": socket.gethostname(), "worker": self._process}
+        return {"pipeline": name, "environment": self.settings.environment or "", **host}
+
+    def tell(self) -> None:
+        """Record what observers lost since the last time, and how they fare; for the end of a run."""
+        if self._services is not None:
+            self.accounts.tell(self._services.database)
 
     def reading(self) -> Database:
         """The database for questions: never created, never migrated."""
@@ -117,14 +146,16 @@ class Deployment:
         self._make_folder()
         if self._database is None:
             self._database = self._open(create=True)
+        self._database.backend.adopt()
         self.locks.hold(self._process)
         now = self._database.now()
         with self._database.transaction() as tx:
             processes.register(tx, self._process, self.locks.host(), os.getpid(), now)
+        self.telemetry.attach(self._database, METRICS)
         services = self._assemble(self._database, self._process)
         if not self._database.backend.in_memory:  # nobody else can ask or judge
             judged = not self._database.backend.path  # whoever opens a file by its path shares the locks beside it
-            self._heartbeat = Heartbeat(services, judged=judged)
+            self._heartbeat = Heartbeat(services, judged=judged, told=self.accounts.beat)
             self._heartbeat.start()
         return services
 
@@ -137,13 +168,24 @@ class Deployment:
         return Services(
             self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, runtime.capture, process,
             random.random, self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config,
-            runtime.resolve_secret,
+            runtime.resolve_secret, self.telemetry.tracing,
         )  # fmt: skip
 
     def _reap(self) -> None:
         """Settle what dead processes left behind."""
         if self._services is not None:
-            lost.reap(self._services, self.locks, lambda process: self.runtime.files.sweep(0, owner=process))
+            self.freed += lost.reap(self._services, self.locks, lambda process: self.runtime.files.sweep(0, owner=process))
+
+    def deliver_beside(self) -> None:
+        """Deliver messages as they come from here on, beside whatever is done."""
+        if self._outbox is not None and self._courier is None:
+            self._courier = Courier(lambda: self.delivery(self._services or self.services()), self._outbox)
+            self.dispatcher.attach("flowstone.notifications", CAUSING, self._courier.wake)
+
+    def delivery(self, services: Services) -> Delivery:
+        """What delivers the messages of this project, in the name of this process."""
+        database, channels = services.database, channels_of(self.settings, self.runtime.resolve_secret, self.clock)
+        return Delivery(services.project, database, channels, services.process, lambda id: is_alive(database, self.locks, id))
 
     def _end_run(self, run_id: str) -> None:
         """Close what was opened for the run, here and in children."""
@@ -162,13 +204,15 @@ class Deployment:
                         hint='assign it at the top level of a file, or use executor="thread"',
                     )
                 name, digest, settings = self._pipeline.name, self._pipeline.digest(), self.settings
+                traced = self.telemetry.tracing is not None
                 self._children = Children(
                     CHILD,
-                    lambda owner: Hello(found.text, found.base, name, digest, settings, list(sys.path), owner),
+                    lambda owner: Hello(found.text, found.base, name, digest, settings, list(sys.path), owner, traced),
                     self.dispatcher,
                     self.runtime.capture,
                     lambda owner: self.runtime.files.sweep(0, owner=owner),
                     self._process,
+                    self.telemetry.accept,
                 )
             return self._children
 
@@ -178,14 +222,18 @@ class Deployment:
             self._heartbeat.stop()
             self._heartbeat = None
         try:
+            if self._children is not None:
+                self._children.close()
+            self.resources.close()
+            self.runtime.close()  # before the accounts are: queues are emptied as far as they go
+            self.telemetry.close()
+            self.tell()
+            if self._courier is not None:
+                self._courier.close()
             if self._services is not None and self._database is not None:
                 self._sign_off(self._database, self._services.process)
         finally:
             self._services = None
-            if self._children is not None:
-                self._children.close()
-            self.resources.close()
-            self.runtime.close()
             for database in (self._database, self._empty):
                 if database is not None:
                     database.close()
@@ -218,5 +266,5 @@ class Deployment:
     def _open(self, *, create: bool) -> Database:
         power = self.settings.outputs.durability == "power"
         database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create, power=power)
-        database.recorders = (EventLog(self.settings.project),)
+        database.recorders = (EventLog(self.settings.project), *([self._outbox] if self._outbox is not None else []))
         return database

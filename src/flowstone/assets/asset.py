@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, cast, o
 import msgspec
 
 from flowstone.assets import options
+from flowstone.assets.due import Due, check_due
 from flowstone.assets.loaded import closure_of
 from flowstone.assets.mappings import PartitionMapping
 from flowstone.assets.partitions import Partitions
@@ -54,6 +55,7 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
     executor: str | None = None
     concurrency: int | None = None
     timeout: float | None = None
+    due: Due | None = None
     given_description: str | None = None
     tags: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
@@ -169,6 +171,7 @@ def asset(
     executor: Literal["inline", "thread", "process"] | None = ...,
     concurrency: int | None = ...,
     timeout: float | timedelta | None = ...,
+    due: str | timedelta | None = ...,
     description: str | None = ...,
     tags: Sequence[str] = ...,
     owners: Sequence[str] = ...,
@@ -194,6 +197,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     executor: Literal["inline", "thread", "process"] | None = None,
     concurrency: int | None = None,
     timeout: float | timedelta | None = None,
+    due: str | timedelta | None = None,
     description: str | None = None,
     tags: Sequence[str] = (),
     owners: Sequence[str] = (),
@@ -203,16 +207,17 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     A parameter with a default is an optional dependency. *deps* gives parameters other assets, *after* orders without loading,
     *mapping* says which upstream keys a parameter needs. *code_version* replaces the look at the code. *source* marks an asset
     that reads the outside; *version* returns a short fingerprint of it. *executor* says where it runs, *concurrency* how many
-    of its attempts run at once in a run, *timeout* (seconds) ends an attempt, which then runs in a child process. Raises
-    ``ValidationError`` for options of the wrong kind; everything that needs the other assets is checked when a ``Pipeline`` is
-    built.
+    of its attempts run at once in a run, *timeout* (seconds) ends an attempt, which then runs in a child process. *due* is by
+    when a value must be there: ``"07:30"``, ``"07:30 Europe/Zurich"``, or a timedelta after its partition closes; *owners* are
+    told when it is not. Raises ``ValidationError`` for options of the wrong kind; everything that needs the other assets is
+    checked when a ``Pipeline`` is built.
     """
     if function is not None:
         return _declare(function, name, {})
     given = {
         "deps": deps, "after": after, "partitions": partitions, "mapping": mapping, "retries": retries,
         "code_version": code_version, "config": config, "source": source, "version": version, "io": io, "format": format,
-        "executor": executor, "concurrency": concurrency, "timeout": timeout,
+        "executor": executor, "concurrency": concurrency, "timeout": timeout, "due": due,
         "description": description, "tags": tags, "owners": owners,
     }  # fmt: skip
     changed = {key: value for key, value in given.items() if value is not None and value != ()}
@@ -225,23 +230,31 @@ def source(
     version: VersionFunction,
     partitions: Partitions | None = None,
     config: Mapping[str, Any] | None = None,
+    due: str | timedelta | None = None,
     description: str | None = None,
     tags: Sequence[str] = (),
     owners: Sequence[str] = (),
 ) -> Asset[..., Any]:
     """Declare data that something else makes: FlowStone records its versions and lineage and never computes it."""
     frame = sys._getframe(1)
-    given = {"partitions": partitions, "config": config, "description": description}
+    given = {"partitions": partitions, "config": config, "due": due, "description": description}
     given = {option: value for option, value in given.items() if value is not None}
-    checked = options.check(options.name_of(name, None), {**given, "version": version, "tags": tags, "owners": owners})
+    checked = _checked(options.name_of(name, None), {**given, "version": version, "tags": tags, "owners": owners})
     return Asset(name=name, function=None, file=frame.f_code.co_filename, line=frame.f_lineno, source=True, **checked)
+
+
+def _checked(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    checked = options.check(name, given)
+    if "due" in checked:
+        check_due(name, checked["due"], checked.get("partitions"))
+    return checked
 
 
 def _declare(function: Any, name: str | None, given: dict[str, Any]) -> AnyAsset:
     if not callable(function) or isinstance(function, type):
         raise ValidationError(f"@asset was given {function!r}, which is no function", hint='write @asset or @asset(name="...")')
     named = options.name_of(name, function)
-    checked = options.check(named, given) if given else {}
+    checked = _checked(named, given) if given else {}
     parameters, problems = read_parameters(function, checked.get("deps", options.NOTHING))
     plain = function if type(function) is FunctionType else inspect.unwrap(function)
     if "__wrapped__" in getattr(plain, "__dict__", ()):

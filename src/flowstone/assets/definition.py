@@ -24,7 +24,8 @@ def definition_digest(asset: AnyAsset) -> str:
     """Return the SHA-256 of everything in *asset* that decides its value, as 64 hexadecimal digits.
 
     That is the code (or the given ``code_version``), which assets its parameters get and by which mapping, the meaning of its
-    partition keys and its format; not the retries, owners, descriptions, nor the configuration, which has a digest of its own.
+    partition keys and its format; not the retries, due time, owners, descriptions, nor the configuration, which has a digest of
+    its own.
     """
     digest = asset.cache.get("digest")
     if digest is None:
@@ -67,6 +68,7 @@ def describe(asset: AnyAsset, resources: Container[str] = ()) -> dict[str, Any]:
         "executor": asset.executor,
         "concurrency": asset.concurrency,
         "timeout": asset.timeout,
+        "due": asset.due.describe(asset.partitions) if asset.due else None,
         "config": sorted(asset.config),
         "owners": list(asset.owners),
         "tags": list(asset.tags),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+from flowstone.assets.due import parse_due
 from flowstone.assets.mappings import PartitionMapping
 from flowstone.assets.partitions import Partitions
 from flowstone.assets.policies import Retry, retry_policy
@@ -183,6 +184,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "executor": ("executor", executor),
     "concurrency": ("concurrency", _count),
     "timeout": ("timeout", _seconds),
+    "due": ("due", parse_due),
     "scope": ("scope", _scope),
     "limit": ("limit", _count),
     "health": ("health", _health),

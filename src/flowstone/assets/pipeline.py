@@ -10,6 +10,7 @@ from typing import Any
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.definition import describe, describe_resource
 from flowstone.assets.graph import Graph
+from flowstone.assets.metrics import MetricDefinition, metric_problems
 from flowstone.assets.resources import Resource
 from flowstone.assets.validation import find_problems
 from flowstone.foundation.errors import NotFoundError, ValidationError, did_you_mean
@@ -20,24 +21,32 @@ _PLACES = ("file", "line", "unseen")
 
 
 class Pipeline:
-    """A named, valid set of assets and the resources they need, in the order they were listed; it never changes.
+    """A named, valid set of assets, the resources they need and metrics of users' events, in the order they were listed; it
+    never changes.
 
     Raises ``ValidationError`` whose ``problems`` are everything that is wrong with them.
     """
 
     def __init__(
-        self, name: str, assets: Iterable[AnyAsset], *, resources: Iterable[Resource] = (), description: str | None = None
+        self,
+        name: str,
+        assets: Iterable[AnyAsset],
+        *,
+        resources: Iterable[Resource] = (),
+        metrics: Iterable[MetricDefinition] = (),
+        description: str | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValidationError(f"{name!r} cannot name a pipeline", hint="use letters, digits, _, - and ., at most 200")
-        listed, opened = tuple(assets), tuple(resources)
-        problems = find_problems(listed, opened)
+        listed, opened, counted = tuple(assets), tuple(resources), tuple(metrics)
+        problems = [*find_problems(listed, opened), *metric_problems(counted)]
         if problems:
             raise ValidationError(problems=problems, pipeline=name)
         self.name = name
         self.description = description
         self.assets = listed
         self.resources: Mapping[str, Resource] = MappingProxyType({resource.name: resource for resource in opened})
+        self.metrics: tuple[MetricDefinition, ...] = counted
         self.graph = Graph.of(listed, self.resources)
         self._by_name = {asset.name: asset for asset in listed}
         self._needed: dict[str, tuple[str, ...]] = {}
@@ -89,6 +98,8 @@ class Pipeline:
             self._definition = {
                 "name": self.name, "description": self.description, "assets": assets, "resources": resources,
             }  # fmt: skip
+            if self.metrics:  # without any, the digest is what it was before there were metrics
+                self._definition["metrics"] = [metric.described() for metric in self.metrics]
         return self._definition
 
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from flowstone.cli.lines import plain_of, say, say_fields, say_json, say_rows, s
 from flowstone.cli.session import open_for_running
 from flowstone.cli.words import counted
 from flowstone.execution.decision import short
+from flowstone.foundation.durations import show_duration
 from flowstone.foundation.serialize import to_json
 
 
@@ -51,6 +52,7 @@ def _describe(info: dict[str, Any]) -> None:
         ("partitions", _options(info["partitions"])),
         ("mapping", ", ".join(f"{parameter}: {_options(mapping)}" for parameter, mapping in info["mapping"].items())),
         ("retries", _options(info["retries"]) if info["retries"]["attempts"] > 1 else ""),
+        ("due", _due(info["due"])),
         ("config", ", ".join(info["config"])),
         ("io", ", ".join(filter(None, (info["io"], info["format"])))),
         ("owners", ", ".join(info["owners"])),
@@ -66,6 +68,12 @@ def _describe(info: dict[str, Any]) -> None:
 def _need(item: dict[str, Any]) -> str:
     alias = f" as {item['parameter']}" if item["parameter"] != item["asset"] else ""
     return f"{item['asset']}{alias}{' (optional)' if item['optional'] else ''}"
+
+
+def _due(due: dict[str, Any] | None) -> str:
+    if due is None:
+        return ""
+    return f"{due['at']} {due['timezone']}" if "at" in due else f"within {show_duration(due['within_ns'])}"
 
 
 def _kind(partitions: dict[str, Any] | None) -> str:

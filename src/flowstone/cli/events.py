@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import select
-import sys
 from typing import NamedTuple
 
 import click
@@ -12,6 +10,7 @@ import click
 from flowstone import FlowStone
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import iso, place, plain_of, quoted, say, say_json, say_rows
+from flowstone.cli.reader import require_reader
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import seconds
 from flowstone.execution.decision import short
@@ -78,23 +77,11 @@ def _print(flow: FlowStone, after: str | None, limit: int, wanted: _Wanted, *, a
 
 
 def _follow(flow: FlowStone, after: str | None, wanted: _Wanted, *, as_json: bool) -> None:
-    for event in flow.follow(after=after, idle=_require_reader, **wanted._asdict()):
+    for event in flow.follow(after=after, idle=require_reader, **wanted._asdict()):
         if as_json:
             say_json(plain_of(event))
         else:
             say_rows([_row(event, with_run=wanted.run_id is None)])
-
-
-def _require_reader() -> None:
-    """Raise :class:`BrokenPipeError` when nobody reads standard output any more: writing would tell, but nothing is written."""
-    try:
-        output = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return
-    watched = select.poll()
-    watched.register(output, select.POLLERR)
-    if any(happened & select.POLLERR for _, happened in watched.poll(0)):
-        raise BrokenPipeError
 
 
 def _row(event: EventRecord, *, with_run: bool) -> tuple[str, ...]:

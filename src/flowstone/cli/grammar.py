@@ -108,7 +108,7 @@ class LazyGroup(click.Group):
         for heading in dict.fromkeys(verb.heading for verb in self._verbs.values()):
             with formatter.section(heading):
                 formatter.write_dl(
-                    [(name, verb.line) for name, verb in self._verbs.items() if verb.heading == heading], col_max=12
+                    [(name, verb.line) for name, verb in self._verbs.items() if verb.heading == heading], col_max=13
                 )
 
 

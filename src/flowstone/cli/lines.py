@@ -14,7 +14,7 @@ import msgspec
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.execution.decision import short
 from flowstone.foundation.clock import as_datetime
-from flowstone.observability.logs import one_line
+from flowstone.observability.logs import one_json_line, one_line
 
 WORDS = {"success": "done"}
 """Stored statuses that people know by another word."""
@@ -49,7 +49,12 @@ def say_fields(fields: Iterable[tuple[str, str]], indent: str = "  ") -> None:
 def say_json(value: Any, indent: int = 0) -> None:
     """Print *value* as JSON, in one line unless *indent* is given; what JSON does not know is printed as text."""
     encoded = msgspec.json.encode(value, enc_hook=_plain)
-    click.echo((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
+    say_raw((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
+
+
+def say_raw(text: str) -> None:
+    """Print JSON *text*; control characters that JSON allows in texts are escaped."""
+    click.echo(one_json_line(text))
 
 
 def plain_of(record: msgspec.Struct | Mapping[str, Any]) -> dict[str, Any]:

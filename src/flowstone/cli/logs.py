@@ -2,73 +2,91 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import islice
 
 import click
 
+from flowstone.app.reading_logs import LEVELS, Chosen, Lines, Numbered
 from flowstone.cli.grammar import json_option
-from flowstone.cli.lines import place, plain_of, say, say_json
-from flowstone.cli.session import open_for_reading, reading
+from flowstone.cli.lines import iso, place, say, say_raw
+from flowstone.cli.reader import require_reader
+from flowstone.cli.session import open_for_reading
+from flowstone.events.context import Scope
 from flowstone.foundation.clock import as_datetime
-from flowstone.foundation.errors import UsageError
-from flowstone.stores import logs as lines
-from flowstone.stores import runs
-from flowstone.stores.database import Connection
+from flowstone.foundation.serialize import to_json
+from flowstone.observability.logs import encoded, of_scope
 from flowstone.stores.records import LogRecord
-
-PAGE = 5_000
-LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--asset", metavar="ASSET", help="Only this asset's lines.")
+@click.option("--partition", metavar="KEY", help="Only this partition's.")
+@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only those of each asset's attempt N.")
 @click.option("--level", type=click.Choice(LEVELS), default="debug", help="Lines of this level and above.")
-@click.option("--grep", metavar="REGEX", help="Lines whose message matches this regular expression.")
+@click.option("--grep", metavar="REGEX", help="Lines in whose message this regular expression is found.")
+@click.option("--context", "-C", type=click.IntRange(0), default=0, metavar="N", help="And N lines before and after each.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with the lines that come, until nobody works on RUN any more.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many lines.")
 @json_option
 @click.pass_context
-def logs(ctx: click.Context, run_id: str, asset: str | None, level: str, grep: str | None, as_json: bool) -> None:
+def logs(  # noqa: PLR0913, PLR0917 - click hands over every option
+    ctx: click.Context,
+    run_id: str,
+    asset: str | None,
+    partition: str | None,
+    attempt: int | None,
+    level: str,
+    grep: str | None,
+    context: int,
+    follow: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """Print the lines of RUN in order: its assets' log lines, and what they printed."""
-    pattern = _pattern(grep)
-    least = logging.getLevelNamesMapping()[level.upper()]
     flow = open_for_reading(ctx)
-    count = 0
-    with reading(flow) as connection:
-        run = runs.find(connection, flow.settings.project, run_id)
-        for line in _lines(connection, run.id, asset):
-            if _level(line) < least or (pattern and not pattern.search(line.message)):
-                continue
-            count += 1
-            if as_json:
-                say_json(plain_of(line))
-            else:
-                at = as_datetime(line.at).strftime("%H:%M:%S")
-                say(f"{at} {line.level:<7} {place(line.asset, line.partition)}#{line.attempt} {_origin(line)}{line.message}")
-    if not count and not as_json:
-        say(f"{run.id} kept no {'such ' if asset or grep or level != 'debug' else ''}lines.")
+    chosen = Chosen(asset, partition, attempt, level, grep, context)
+    lines = Lines(flow._deployment, run_id, chosen)
+    found = islice(lines.follow(require_reader) if follow else lines.read(), limit)
+    count = _say(found, lines.run.trace_id, with_gaps=context > 0, as_json=as_json)
+    if as_json:
+        return
+    if not count:
+        say(f"{lines.run.id} kept no {'such ' if chosen != Chosen(level='debug') else ''}lines.")
+    if follow:
+        dead = lines.run.status == "running" and not lines.is_worked_on()
+        say(f"{lines.run.id} {'is not worked on: its process is dead' if dead else lines.run.status}")
 
 
-def _pattern(grep: str | None) -> re.Pattern[str] | None:
-    try:
-        return re.compile(grep) if grep is not None else None
-    except re.error as error:
-        hint = "escape special characters with \\"
-        raise UsageError(f"--grep {grep!r} is no regular expression: {error}", hint=hint) from error
+def _say(found: Iterable[Numbered], trace_id: str, *, with_gaps: bool, as_json: bool) -> int:
+    """Print the lines; return how many there were."""
+    count, last = 0, -1
+    for count, (number, line) in enumerate(found, 1):
+        if as_json:
+            say_raw(_json(line, trace_id))
+            continue
+        if with_gaps and count > 1 and number != last + 1:
+            say("--")
+        last = number
+        say(_text(line))
+    return count
 
 
-def _lines(connection: Connection, run_id: str, asset: str | None) -> Iterator[LogRecord]:
-    after = 0
-    while page := lines.read(connection, run_id, asset=asset, after=after, limit=PAGE):
-        yield from page
-        after = page[-1].id
+def _json(line: LogRecord, trace_id: str) -> str:
+    """The line in the shape every log line has."""
+    scope = of_scope(Scope(line.run_id, line.asset, line.partition, line.attempt, trace_id))
+    more = {"fields": line.fields} if line.fields else {}
+    return encoded({"ts": iso(line.at), "level": line.level, "logger": line.logger, "msg": line.message, **scope, **more})
 
 
-def _level(line: LogRecord) -> int:
-    return logging.getLevelNamesMapping().get(line.level.upper(), logging.INFO)
+def _text(line: LogRecord) -> str:
+    at = as_datetime(line.at).strftime("%H:%M:%S")
+    own = line.logger == f"flowstone.asset.{line.asset}"
+    fields = "".join(f" {name}={_value(value)}" for name, value in line.fields.items())
+    where = f"{place(line.asset, line.partition)}#{line.attempt}"
+    return f"{at} {line.level:<7} {where} {'' if own else f'{line.logger}: '}{line.message}{fields}"
 
 
-def _origin(line: LogRecord) -> str:
-    """Where the line comes from, unless it is the asset's own logger."""
-    return "" if line.logger == f"flowstone.asset.{line.asset}" else f"{line.logger}: "
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else to_json(value)

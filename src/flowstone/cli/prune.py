@@ -9,10 +9,14 @@ from flowstone.cli.lines import say, say_json, say_rows
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import bytes_of
 
-_KEPT_BY = {"outputs": "retention.outputs", "events": "retention.events", "logs": "retention.logs", "errors": "retention.errors"}
+_KEPT_BY = {
+    "outputs": "retention.outputs", "events": "retention.events", "logs": "retention.logs", "errors": "retention.errors",
+    "messages": "retention.events",
+}  # fmt: skip
 _NOUNS = {
     "outputs": "superseded outputs", "events": "events of ended runs", "logs": "captured lines of ended runs",
-    "errors": "errors of ended runs", "processes": "rows of processes that ended", "files": "files nothing refers to",
+    "errors": "errors of ended runs", "messages": "messages delivered or given up",
+    "processes": "rows of processes that ended", "files": "files nothing refers to",
 }  # fmt: skip
 
 

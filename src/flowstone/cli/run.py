@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import cast, get_args
 
 import click
 from rich.text import Text
 
+from flowstone import FlowStone
 from flowstone.app.facade import Executor
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.options import EXECUTORS
@@ -38,6 +41,8 @@ from flowstone.foundation.errors import UsageError
     "--grace", metavar="SECONDS", type=click.FloatRange(0), help="What may still finish after SIGTERM; default: settings."
 )
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted or lost.")
+@click.option("--traceparent", metavar="HEADER", help="The W3C trace context of who asks; default: $TRACEPARENT.")
+@click.option("--metrics", "listen", metavar="HOST:PORT", help="Serve the metrics of this process while it works.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only what failed and the last lines.")
 @click.pass_context
 def run(  # noqa: PLR0913, PLR0917 - click hands over every option
@@ -52,26 +57,30 @@ def run(  # noqa: PLR0913, PLR0917 - click hands over every option
     if_running: IfRunning,
     grace: float | None,
     resume: str | None,
+    traceparent: str | None,
+    listen: str | None,
     quiet: bool,
 ) -> None:
     """Materialize TARGETS (default: every asset) and what they need; what is up to date is reused.
 
     Exit codes: 0 done, 1 a materialization failed or the run was cancelled, 2 bad usage or input, 130 and 143 interrupted.
     """
-    if resume and (targets or partition or force or no_deps or dry_run or if_running != "wait"):
+    if resume and (targets or partition or force or no_deps or dry_run or traceparent or if_running != "wait"):
         raise UsageError("--resume goes on with what the run was asked for", hint="leave out targets and other options")
     with open_for_running(ctx) as flow:
         if dry_run:
             _say(flow.preview(targets or None, partition=partition, force=force, deps=not no_deps))
             return
-        with Graceful(flow, grace), RunConsole(flow, flow.pipeline, quiet=quiet) as console:  # type: ignore[arg-type]
+        flow.export_telemetry()
+        shown = RunConsole(flow, flow.pipeline, quiet=quiet)  # type: ignore[arg-type]
+        with _exporting(flow, listen), Graceful(flow, grace), shown as console:
             flow.on_print(console.echo)
             if resume:
                 result = flow.resume(resume, executor=executor, jobs=jobs)
             else:
                 result = flow.run(
                     targets or None, partition=partition, force=force, deps=not no_deps, executor=executor, jobs=jobs,
-                    if_running=if_running,
+                    if_running=if_running, traceparent=traceparent,
                 )  # fmt: skip
         if result.status == "skipped":
             console.console.print(Text(f"Nothing was begun: {result.run_id} works on it. flowstone show {result.run_id}"))
@@ -81,6 +90,13 @@ def run(  # noqa: PLR0913, PLR0917 - click hands over every option
         raise Terminated(result.run_id)
     if not result.ok:
         ctx.exit(1)
+
+
+def _exporting(flow: FlowStone, listen: str | None) -> AbstractContextManager[object]:
+    """The server of this process's metrics, if it was asked for: a run without one does not load it."""
+    if listen is None:
+        return nullcontext()
+    return cast(AbstractContextManager[object], import_module("flowstone.cli.exporting").exporter(flow, listen, deployment=False))
 
 
 def _say(found: list[Preview]) -> None:

@@ -28,9 +28,14 @@ def runs(ctx: click.Context, status: str | None, limit: int, as_json: bool) -> N
     if not found:
         say(f"No runs{f' with status {status}' if status else ' yet'}. Next: flowstone {'runs' if status else 'run'}")
         return
-    say_rows((run.id, run.status, when(run.requested_at), took(run), steps(run), who(run.actor, run.identity)) for run in found)
+    say_rows((run.id, state(run), when(run.requested_at), took(run), steps(run), who(run.actor, run.identity)) for run in found)
     say()
     say(f"One of them: flowstone show {found[0].id}")
+
+
+def state(run: RunRecord) -> str:
+    """The run's status, or ``lost`` where its process died and nobody has settled it yet."""
+    return "lost" if run.lost else run.status
 
 
 def took(run: RunRecord) -> str:
@@ -40,6 +45,10 @@ def took(run: RunRecord) -> str:
 
 def steps(run: RunRecord) -> str:
     """How the run's steps ended, or why it waits."""
+    if run.lost:
+        return "its process died"
+    if run.status == "failed" and not any(run.outcome.values()):
+        return "could not be planned"
     if "reason" in run.outcome:
         return str(run.outcome["reason"])
     return ", ".join(f"{count:,} {WORDS.get(name, name)}" for name, count in run.outcome.items() if count)

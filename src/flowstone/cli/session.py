@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import click
 
-from flowstone import FlowStone
+from flowstone import FlowStone, __version__
 from flowstone.app.pipelines import load_pipeline
 from flowstone.cli.grammar import Given, given
 from flowstone.foundation import loading
@@ -96,6 +96,9 @@ def _folder_of(reference: str, base: Path) -> Path:
 def _open(ctx: click.Context, flow: FlowStone) -> FlowStone:
     """Make log lines visible, redacted as *flow* redacts, and close both with *ctx*."""
     shown = flow.settings.logs
-    handler = logs.configure(shown.level, shown.format, redactor=flow._deployment.redactor)
+    deployment = flow._deployment
+    about = {**deployment.about(), "version": __version__}
+    handler = logs.configure(shown.level, shown.format, redactor=deployment.redactor, about=about)
+    deployment.runtime.capture.listen("flowstone.stderr", logs.relay(handler, prints=shown.format == "json"))
     ctx.call_on_close(lambda: logging.getLogger().removeHandler(handler))
     return ctx.with_resource(flow)

@@ -8,18 +8,18 @@ import click
 
 from flowstone import FlowStone
 from flowstone.app.listings import RunView
-from flowstone.cli.errors import cure, headline
+from flowstone.cli.errors import headline, show_error, show_group
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lineage import label
 from flowstone.cli.lines import WORDS, place, plain_of, quoted, say, say_fields, say_json, say_rows, shown, when, who
-from flowstone.cli.runs import took
+from flowstone.cli.runs import state, took
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.words import bytes_of, counted, origin, seconds
 from flowstone.execution.decision import short
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.errors import NotFoundError
 from flowstone.ledger.lineage import Walk, walk
-from flowstone.stores import errors, outputs
+from flowstone.stores import outputs
 from flowstone.stores.records import AttemptRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
 
 
@@ -28,21 +28,21 @@ from flowstone.stores.records import AttemptRecord, ErrorRecord, Materialization
 @json_option
 @click.pass_context
 def show(ctx: click.Context, id: str, as_json: bool) -> None:
-    """Show the run (run_...), error (err_...) or output (out_...) with this ID; its beginning is enough."""
+    """Show the run (run_), error (err_), group of errors (grp_) or output (out_) with this ID; its beginning is enough."""
     flow = open_for_reading(ctx)
     kind = id.partition("_")[0] if "_" in id else ""
     if kind == "run":
         view = flow.show(id)
         say_json(_plain_run(view)) if as_json else _say_run(view)
+    elif kind == "grp":
+        show_group(flow, id, as_json=as_json)
     elif kind == "err":
-        with reading(flow) as connection:
-            error = errors.find(connection, flow.settings.project, id)
-        say_json(plain_of(error)) if as_json else _say_error(error)
+        show_error(flow, id, as_json=as_json)
     elif kind == "out":
         _show_output(flow, id, as_json=as_json)
     else:
         raise NotFoundError(
-            f"{id!r} is no id", hint="ids begin with run_, err_ or out_; flowstone runs and flowstone errors list them"
+            f"{id!r} is no id", hint="ids begin with run_, err_, grp_ or out_; flowstone runs and flowstone errors list them"
         )
 
 
@@ -61,7 +61,7 @@ def asked_for(run: RunRecord) -> str:
 def _say_run(view: RunView) -> None:
     run = view.run
     ended = f", took {took(run)}" if run.ended_at else ""
-    say(f"{run.id}  {run.status}  pipeline {run.pipeline}  {when(run.requested_at)}{ended}")
+    say(f"{run.id}  {state(run)}  pipeline {run.pipeline}  {when(run.requested_at)}{ended}")
     made_by = run.provenance
     say_fields([
         ("asked for", asked_for(run)),
@@ -69,7 +69,9 @@ def _say_run(view: RunView) -> None:
         ("on", "{host}, pid {pid}, Python {python}, FlowStone {flowstone}".format_map(made_by)),
         ("code", origin(made_by)),
         ("definition", short(run.definition)),
+        ("lost", "its process died; what it was doing is settled when the run goes on" if run.lost else ""),
         ("waits", str(run.outcome["reason"]) if "reason" in run.outcome else ""),
+        ("failed", _before(view)),
         ("cancelled" if run.status == "cancelled" else "asked to end", view.cancel.removeprefix("cancelled ")),
     ])  # fmt: skip
     say()
@@ -90,6 +92,12 @@ def _say_run(view: RunView) -> None:
     }  # fmt: skip
     say(f"Recorded  {', '.join(counted(number, word) for word, number in figures.items())}")
     say(_next(view))
+
+
+def _before(view: RunView) -> str:
+    """What stopped the run and was no attempt's."""
+    stopped = [error for error in view.errors if not error.attempt]
+    return f"{headline(stopped[0])}  ({stopped[0].id})" if stopped else ""
 
 
 def _step(
@@ -117,7 +125,7 @@ def _about(output: OutputRecord) -> str:
 
 def _next(view: RunView) -> str:
     run = view.run
-    if run.status == "waiting":
+    if run.status == "waiting" or run.lost:
         return f"Go on with it: flowstone run --resume {run.id}"
     if view.errors:
         return f"Next: flowstone errors --run {run.id}    flowstone logs {run.id}    flowstone events --run {run.id}"
@@ -131,23 +139,7 @@ def _plain_run(view: RunView) -> dict[str, Any]:
     return {"run": plain_of(view.run), "steps": steps, **lists, "events": view.events, "cancel": view.cancel or None}
 
 
-# -- errors and outputs -------------------------------------------------------------------------------------------------
-
-
-def _say_error(error: ErrorRecord) -> None:
-    say(f"{error.id}  {headline(error)}")
-    say_fields([
-        ("where", f"{place(error.asset, error.partition)}, attempt {error.attempt} of {error.run_id}, {when(error.at)}"),
-        ("now", cure(error)),
-        ("retryable", "yes" if error.retryable else "no"),
-        ("fingerprint", f"{error.fingerprint}  (errors that fail alike have the same)"),
-        ("context", ", ".join(f"{name}={value}" for name, value in error.context.items())),
-    ])  # fmt: skip
-    say()
-    for line in error.traceback.rstrip("\n").split("\n"):
-        say(line)
-    say()
-    say(f"The run: flowstone show {error.run_id}    Its lines: flowstone logs {error.run_id} --asset {quoted(error.asset)}")
+# -- outputs ------------------------------------------------------------------------------------------------------------
 
 
 def _show_output(flow: FlowStone, id: str, *, as_json: bool) -> None:

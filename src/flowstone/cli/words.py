@@ -28,6 +28,17 @@ def seconds(nanoseconds: int) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def ago(nanoseconds: int) -> str:
+    """How long ago something was: ``just now``, ``5 min ago``, ``3 h ago``, ``12 days ago``."""
+    minutes = round(nanoseconds / 60e9)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    hours = round(minutes / 60)
+    return f"{hours} h ago" if hours < 48 else f"{round(hours / 24)} days ago"
+
+
 def origin(provenance: Mapping[str, Any]) -> str:
     """Which commit a run's code was of and what was installed: ``git 4be1f02c.., 103 distributions (sha256 c41e7b02..)``."""
     return ", ".join(_origin(provenance))

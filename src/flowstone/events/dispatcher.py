@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from flowstone.events.event import Event
 from flowstone.events.handlers import Depth, Handler, HandlerInfo, QueuedHandler
+from flowstone.events.losses import Loss, Losses
 from flowstone.events.spans import Span, SpanKind
 from flowstone.foundation.clock import Clock, SystemClock
 from flowstone.foundation.errors import EventError, HandlerError
+from flowstone.foundation.forks import renew_in_children
 from flowstone.foundation.redaction import Redactor
 
 MAX_DEPTH = 8  # handlers that emit events that reach handlers that emit ...
+REMEMBERED = 100  # handlers that were detached
+SINK = "flowstone.dispatcher"
+"""Who has lost an event that was shown to no handler."""
 
 
 class Dispatcher:
@@ -30,6 +36,10 @@ class Dispatcher:
         self.depth = Depth()
         self._declared: set[type[Event]] = set()
         self.too_deep = 0
+        self._detached: deque[HandlerInfo] = deque(maxlen=REMEMBERED)
+        self.losses = Losses(self.monotonic_ns)
+        self.losses.watch(self._lost)
+        renew_in_children(self)
 
     def attach(
         self,
@@ -68,10 +78,16 @@ class Dispatcher:
             self._handlers = {key: value for key, value in self._handlers.items() if key != id}
             self._table = {}
         handler.close()
+        self.losses.keep(handler.losses())
+        self._detached.append(handler.info())
 
     def list_handlers(self, prefix: str = "") -> list[HandlerInfo]:
         """The attached handlers that listen to any event whose name starts with *prefix*, in order of attachment."""
         return [handler.info() for handler in self._handlers.values() if handler.hears_prefix(prefix)]
+
+    def figures(self) -> list[HandlerInfo]:
+        """How every handler fares, and how those fared that were detached, the last hundred of them."""
+        return [*self._detached, *self.list_handlers()]
 
     def emit(self, cls: type[Event], /, **fields: Any) -> None:
         """Build an event of *cls* and show it to observers; nothing is built when nobody listens."""
@@ -110,10 +126,18 @@ class Dispatcher:
         """A context manager that emits *kind*'s start and exactly one of its stop and exception."""
         return Span(self, kind, fields)
 
+    def renew(self) -> None:
+        """Begin with an open lock after a fork."""
+        self._lock = threading.Lock()
+
     def close(self) -> None:
         """Detach every handler; queued ones finish what they have accepted."""
         for id in list(self._handlers):
             self.detach(id)
+
+    def _lost(self) -> list[Loss]:
+        handlers = [loss for handler in self._handlers.values() for loss in handler.losses()]
+        return [*handlers, Loss(SINK, "too_deep", self.too_deep)]
 
     def _resolve(self, cls: type[Event]) -> tuple[Handler, ...]:
         with self._lock:
@@ -125,6 +149,7 @@ class Dispatcher:
         depth = self.depth.value
         if depth >= MAX_DEPTH:
             self.too_deep += 1
+            self.losses.say(SINK, "too_deep", self.too_deep)
             return
         self.depth.value = depth + 1
         try:

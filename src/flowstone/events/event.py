@@ -29,6 +29,7 @@ def measurement(unit: str = "1") -> Role:
 
 
 Label = Annotated[str, Role("label")]
+Flag = Annotated[bool, Role("label")]
 Attribute = Annotated[str, Role("attribute")]
 Text = Annotated[str, Role("text")]
 Nanoseconds = Annotated[int, measurement("ns")]

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 from flowstone.events.catalogue import HandlerFailed
 from flowstone.events.event import Event
+from flowstone.events.losses import Loss, Losses
 from flowstone.events.spans import message_of
+from flowstone.foundation.forks import renew_in_children
 
 SLOW_NS = 100_000_000
 FIRST_QUARANTINE_NS = 1_000_000_000
@@ -21,7 +23,11 @@ log = logging.getLogger("flowstone.handlers")
 
 
 class HandlerInfo(NamedTuple):
-    """What is known of an attached handler; ``calls == handled + failures``; ``skipped`` were in quarantine."""
+    """What is known of an attached handler: every event offered is in ``calls``, ``skipped``, ``dropped`` or ``waiting``.
+
+    ``failures`` are calls that raised, ``slow`` calls that took over 100 ms; ``skipped`` came in quarantine, ``dropped`` did not
+    fit the queue, ``waiting`` are in it. ``busy_ns`` is the time of all calls, ``slowest_ns`` that of the longest.
+    """
 
     id: str
     events: tuple[str, ...]
@@ -32,6 +38,9 @@ class HandlerInfo(NamedTuple):
     skipped: int
     dropped: int
     quarantined: bool
+    waiting: int = 0
+    busy_ns: int = 0
+    slowest_ns: int = 0
 
 
 class Depth(threading.local):
@@ -45,6 +54,7 @@ class Surroundings(Protocol):
 
     monotonic_ns: Callable[[], int]
     depth: Depth
+    losses: Losses
 
     def emit(self, cls: type[Event], /, **fields: Any) -> None:
         """Emit an event."""
@@ -60,7 +70,9 @@ class Handler:
         self.id, self.patterns = id, patterns
         self._function, self._dispatcher = function, dispatcher
         self._clock = dispatcher.monotonic_ns
+        # Without a lock, and exact all the same: a thread is not interrupted between reading and writing a number.
         self.calls = self.failures = self.slow = self.skipped = self.dropped = 0
+        self.busy_ns = self.slowest_ns = 0
         self._in_a_row = 0
         self._quarantined_until = 0
 
@@ -84,7 +96,19 @@ class Handler:
             self.skipped,
             self.dropped,
             bool(self._quarantined_until) and self._clock() < self._quarantined_until,
+            self.waiting(),
+            self.busy_ns,
+            self.slowest_ns,
         )
+
+    def waiting(self) -> int:
+        """How many events it has accepted and not begun."""
+        return 0
+
+    def losses(self) -> list[Loss]:
+        """What it was offered and did not handle."""
+        counts = (("dropped", self.dropped), ("failed", self.failures), ("quarantined", self.skipped))
+        return [Loss(self.id, reason, lost) for reason, lost in counts]
 
     def handle(self, happened: Event) -> None:
         """Handle the event; never raises, except ``KeyboardInterrupt``."""
@@ -99,9 +123,16 @@ class Handler:
             raise
         except BaseException as error:  # noqa: BLE001 - telemetry never breaks work, whatever it raises
             self.failures += 1
-            self._punish(happened, "error", self._clock() - started, error)
+            elapsed = self._clock() - started
+            self.busy_ns += elapsed
+            if elapsed > self.slowest_ns:  # noqa: PLR1730 - between a call of max and the writing another thread could come
+                self.slowest_ns = elapsed
+            self._punish(happened, "error", elapsed, error)
             return
         elapsed = self._clock() - started
+        self.busy_ns += elapsed
+        if elapsed > self.slowest_ns:  # noqa: PLR1730
+            self.slowest_ns = elapsed
         if elapsed > SLOW_NS and not self.queued:
             self.slow += 1
             self._punish(happened, "slow", elapsed, None)
@@ -139,25 +170,44 @@ class QueuedHandler(Handler):
         self, id: str, patterns: tuple[str, ...], function: Callable[[Event], Any], dispatcher: Surroundings, capacity: int
     ) -> None:
         super().__init__(id, patterns, function, dispatcher)
-        self._queue: queue.Queue[tuple[Event, int] | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._accepted = self._abandoned = 0
+        self._closed = False
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begin with an empty queue and no thread; after a fork, what was waiting is the parent's."""
+        self._queue: queue.Queue[tuple[Event, int] | None] = queue.Queue(self._capacity)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._closed = False
+        self._accepted = self.calls + self.skipped + self._abandoned
+
+    def waiting(self) -> int:
+        """How many events are in the queue."""
+        return self._accepted - self.calls - self.skipped - self._abandoned
 
     def handle(self, happened: Event) -> None:
         """Put the event in the queue, or count it as dropped; never waits."""
         with self._lock:
-            if self._closed:
-                self.dropped += 1
+            if self._accept(happened):
                 return
-            try:
-                if self._thread is None:
-                    thread = threading.Thread(target=self._work, name=f"flowstone-handler-{self.id}", daemon=True)
-                    thread.start()
-                    self._thread = thread
-                self._queue.put_nowait((happened, self._dispatcher.depth.value))
-            except (queue.Full, RuntimeError):  # no thread can be started while the interpreter shuts down
-                self.dropped += 1
+            self.dropped += 1
+        self._dispatcher.losses.say(self.id, "dropped", self.dropped)
+
+    def _accept(self, happened: Event) -> bool:
+        if self._closed:
+            return False
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name=f"flowstone-handler-{self.id}", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._queue.put_nowait((happened, self._dispatcher.depth.value))
+        except (queue.Full, RuntimeError):  # no thread can be started while the interpreter shuts down
+            return False
+        self._accepted += 1
+        return True
 
     def close(self) -> None:
         """Handle what was accepted, for at most 5 seconds; what remains then is counted as dropped."""
@@ -175,6 +225,7 @@ class QueuedHandler(Handler):
             try:
                 if self._queue.get_nowait() is not None:
                     self.dropped += 1
+                    self._abandoned += 1
             except queue.Empty:
                 return
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self, get_type_hints
 import msgspec
 
 from flowstone.events.event import Event, Nanoseconds, Text, event
+from flowstone.events.trace import Inside
 from flowstone.foundation.errors import EventError
 from flowstone.foundation.errors import message_of as message_of  # noqa: PLC0414 - rooms above name it from here
 
@@ -41,10 +42,10 @@ class Emitter(Protocol):
 class Span:
     """The context manager behind ``span(...)``: ``with flow.span(UPLOAD, region="eu") as span: span.set(rows=3)``."""
 
-    __slots__ = ("_emitter", "_fields", "_kind", "_more", "_started")
+    __slots__ = ("_emitter", "_fields", "_inside", "_kind", "_more", "_started")
 
-    def __init__(self, emitter: Emitter, kind: SpanKind, fields: dict[str, Any]) -> None:
-        self._emitter, self._kind, self._fields = emitter, kind, fields
+    def __init__(self, emitter: Emitter, kind: SpanKind, fields: dict[str, Any], inside: Inside | None = None) -> None:
+        self._emitter, self._kind, self._fields, self._inside = emitter, kind, fields, inside
         self._more: dict[str, Any] = {}
         self._started = 0
 
@@ -59,11 +60,15 @@ class Span:
 
     def __enter__(self) -> Self:
         self._emitter.emit(self._kind.start, **self._fields)
+        if self._inside is not None:
+            self._inside.begin()
         self._started = self._emitter.monotonic_ns()
         return self
 
     def __exit__(self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         duration = self._emitter.monotonic_ns() - self._started
+        if self._inside is not None:
+            self._inside.end(self._more, error)
         if cls is None:
             self._emitter.emit(self._kind.stop, **{**self._fields, **self._more, "duration_ns": duration})
         else:

@@ -6,9 +6,12 @@ It runs inline, in a thread or in a child process; everything it learns is in it
 from __future__ import annotations
 
 import os
+import sys
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -20,14 +23,16 @@ from flowstone.events.context import Scope
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind, message_of
+from flowstone.events.trace import Attempt, Trace, Tracing
 from flowstone.execution.context import Context, SkipRequest
 from flowstone.execution.coroutines import run_coroutine
 from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
 from flowstone.execution.resources import OpenResources
 from flowstone.foundation.errors import ExecutionError, FormatError, RetryLater
+from flowstone.foundation.redaction import Redactor
 from flowstone.io_managers import External, IOManagers, Output, Target
 from flowstone.io_managers.annotations import value_of
-from flowstone.ledger.failures import describe
+from flowstone.ledger import failures
 from flowstone.observability.capture import Capture
 
 
@@ -52,7 +57,8 @@ class Work:
     manager: str
     inputs: tuple[Loading, ...]
     config: Mapping[str, Any]
-    trace_id: str
+    trace: Trace
+    """The attempt's span."""
     previous: Output | None
     refused: BaseException | None = None
     """What the source's version function raised; the attempt fails with it."""
@@ -68,32 +74,35 @@ class Body:
         capture: Capture,
         resources: OpenResources,
         ends_now: Callable[[str], bool] = lambda run_id: False,  # noqa: ARG005 - a child is killed instead
+        tracing: Tracing | None = None,
     ) -> None:
         self._dispatcher, self._io, self._capture, self._resources = dispatcher, io, capture, resources
-        self._ends_now = ends_now
+        self._ends_now, self._tracing = ends_now, tracing
         self._process = os.getpid()
 
     def run(self, work: Work) -> Report:
         """Run one attempt and report how it ended, whatever user code raises."""
-        target = work.target
-        scope = Scope(target.run_id, target.asset, target.partition, target.attempt, work.trace_id)
+        target, tracing = work.target, self._tracing
+        attempt = Attempt(target.run_id, target.asset, target.partition, target.attempt)
+        scope = Scope(*attempt, work.trace.trace_id)
         told: list[Event] = []
         where = {
             "asset": target.asset,
             "partition": target.partition,
             "run_id": target.run_id,
             "attempt": target.attempt,
-            "trace_id": work.trace_id,
+            "trace_id": work.trace.trace_id,
         }
         shown = _Shown(self._dispatcher, where)
-        ctx = Context(self._dispatcher, told, key=work.key, where=where)
-        begun = self._capture.begin(scope)
+        ctx = Context(self._dispatcher, told, key=work.key, where=where, trace=work.trace, tracing=tracing)
+        begun, outside = self._capture.begin(scope), sys.exception()
         started = self._dispatcher.monotonic_ns()
         try:
-            outcome = self._attempt(work, ctx, shown)
+            with tracing.around(attempt, work.trace) if tracing is not None else nullcontext():
+                outcome = self._attempt(work, ctx, shown)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's ending
             self._leave_if_forked(error)
-            outcome = _ending(error, work.asset)
+            outcome = self._ending(error, work.asset, outside)
         duration = self._dispatcher.monotonic_ns() - started
         self._capture.end(scope, begun)
         return Report(outcome, duration, shown.events, told)
@@ -138,6 +147,14 @@ class Body:
             if isinstance(value, GeneratorType):
                 _close(value, error)
             raise
+
+    def _ending(self, error: BaseException, asset: AnyAsset, outside: BaseException | None) -> Outcome:
+        """What the error means for the attempt; one whose class raises when it is looked at is an error like any other."""
+        try:
+            return _outcome(error, asset, self._dispatcher.redactor, outside)
+        except BaseException as again:  # noqa: BLE001 - users' classes may do anything
+            text = f"asset {asset.name!r} raised {type(error).__qualname__}, which cannot be looked at: {message_of(again)}"
+            return _outcome(ExecutionError(text), asset, self._dispatcher.redactor, outside)
 
     def _leave_if_forked(self, error: BaseException | None = None) -> None:
         """End this process at once if it is a copy user code made of the one that works: attempt and records are not its own."""
@@ -195,7 +212,8 @@ def _close(generator: GeneratorType[Any, Any, Any], error: BaseException) -> Non
         error.add_note(f"and closing the generator raised {type(again).__name__}: {message_of(again)}")
 
 
-def _ending(error: BaseException, asset: AnyAsset) -> Outcome:
+def _outcome(error: BaseException, asset: AnyAsset, redactor: Redactor, outside: BaseException | None) -> Outcome:
+    describe = partial(failures.describe, redactor=redactor, asset=asset.name, outside=outside)
     match error:
         case SkipRequest():
             return Skipped(message_of(error))

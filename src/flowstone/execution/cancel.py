@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flowstone.events.catalogue import RunCancelRequested, RunStop
+from flowstone.events.catalogue import MaterializationCancelled, RunCancelRequested, RunStop
 from flowstone.execution import plan as plans
 from flowstone.execution.services import Services
 from flowstone.foundation.errors import UsageError
@@ -71,7 +71,10 @@ def conclude(tx: Transaction, services: Services, run: RunRecord, who: Asked | N
         who = _asked(tx, run.id)
     else:
         _tell(tx, run, who)
-    materializations.cancel(tx, run.id, "cancelled", services.dispatcher.redactor.text(who.message))
+    told = services.dispatcher.redactor.text(who.message)
+    for asset, partition in materializations.cancel(tx, run.id, "cancelled", told):
+        where = {"asset": asset, "partition": partition, "run_id": run.id, "trace_id": run.trace_id}
+        tx.emit(MaterializationCancelled, at=now, message=told, **where)
     tx.emit(
         RunStop,
         at=now,

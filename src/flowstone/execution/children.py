@@ -5,17 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.execution.body import Work
 from flowstone.execution.child import FAREWELL_SECONDS, Child, ChildDiedError
 from flowstone.execution.lanes import Done, Finished
 from flowstone.execution.outcome import Failed, Lost, Outcome, Report, TimedOut
-from flowstone.execution.parcel import Answer, Captured, Closed, Goodbye, Hello, Printed, RunEnded, Shown, Taken, Task
+from flowstone.execution.parcel import (
+    Answer,
+    Captured,
+    Closed,
+    Goodbye,
+    Hello,
+    Missed,
+    Printed,
+    Recorded,
+    RunEnded,
+    Shown,
+    Taken,
+    Task,
+)
 from flowstone.execution.settlement import Claim
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import AttemptTimeoutError, WorkerLostError
-from flowstone.ledger.failures import describe
+from flowstone.ledger.failures import Failure, describe
 from flowstone.observability.capture import Capture
 
 
@@ -39,8 +53,9 @@ class Children:
         capture: Capture,
         clean: Callable[[str], object],
         owner: str,
+        accept: Callable[[list[Any]], object],
     ) -> None:
-        self._entry, self._greet, self._clean, self._owner = entry, greet, clean, owner
+        self._entry, self._greet, self._clean, self._owner, self._accept = entry, greet, clean, owner, accept
         self._dispatcher, self._capture = dispatcher, capture
         self._idle: list[Child] = []
         self._busy: dict[int, _Busy] = {}  # by attempt row
@@ -120,12 +135,12 @@ class Children:
             answer = self._listen(child, None if limit is None else started + int(limit * NANOSECONDS))
             if isinstance(answer, Answer):
                 return answer.unpack()
-            outcome = _timed_out(work)
+            outcome = self._timed_out(work)
         except ChildDiedError as error:
-            name, number = work.asset.name, work.target.attempt
-            outcome = Lost(describe(WorkerLostError(f"attempt {number} of {name!r}: {error.message}"), retryable=True))
+            lost = WorkerLostError(f"attempt {work.target.attempt} of {work.asset.name!r}: {error.message}")
+            outcome = Lost(self._describe(lost, work, retryable=True))
         except Exception as error:  # noqa: BLE001 - it refuses to work, or what it says cannot be read
-            outcome = Failed(describe(error, retryable=False), retry=False)
+            outcome = Failed(self._describe(error, work, retryable=False), retry=False)
         used = self._busy[row].child
         if used is not None:
             used.bury()
@@ -169,14 +184,22 @@ class Children:
                     self._capture.echo(text)
                 case Captured(lines):
                     self._capture.accept(lines)
+                case Recorded(spans):
+                    self._accept(spans)
+                case Missed(losses):
+                    for loss in losses:
+                        self._dispatcher.losses.add(*loss)
 
 
-def _timed_out(work: Work) -> TimedOut:
-    asset = work.asset
-    error = AttemptTimeoutError(
-        f"asset {asset.name!r} did not finish within its timeout of {asset.timeout:g} s",
-        hint="raise timeout=, or make the work smaller",
-    )
-    policy = asset.retries
-    retry = policy.attempts > 1 and (policy.should_retry(error) or policy.should_retry(TimeoutError()))
-    return TimedOut(describe(error, retryable=retry), retry)
+    def _timed_out(self, work: Work) -> TimedOut:
+        asset = work.asset
+        error = AttemptTimeoutError(
+            f"asset {asset.name!r} did not finish within its timeout of {asset.timeout:g} s",
+            hint="raise timeout=, or make the work smaller",
+        )
+        policy = asset.retries
+        retry = policy.attempts > 1 and (policy.should_retry(error) or policy.should_retry(TimeoutError()))
+        return TimedOut(self._describe(error, work, retryable=retry), retry)
+
+    def _describe(self, error: Exception, work: Work, *, retryable: bool) -> Failure:
+        return describe(error, self._dispatcher.redactor, retryable=retryable, asset=work.asset.name)

@@ -12,6 +12,7 @@ from flowstone.events.catalogue import MaterializationProgress
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind
+from flowstone.events.trace import Trace, Tracing
 from flowstone.foundation.errors import EventError
 from flowstone.foundation.serialize import to_json
 from flowstone.io_managers import External
@@ -36,12 +37,22 @@ class VersionContext:
 class Context:
     """Which attempt this is, and what it can say while it runs."""
 
-    def __init__(self, dispatcher: Dispatcher, told: list[Event], *, key: PartitionKey, where: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        told: list[Event],
+        *,
+        key: PartitionKey,
+        where: dict[str, Any],
+        trace: Trace | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.asset: str = where["asset"]
         self.partition = key
         self.run_id: str = where["run_id"]
         self.attempt: int = where["attempt"]
         self._dispatcher, self._told, self._where = dispatcher, told, where
+        self._trace, self._tracing = trace, tracing
         self._summary = ""
         self._progress_at = 0
 
@@ -49,6 +60,16 @@ class Context:
     def idempotency_key(self) -> str:
         """The same for every attempt at this materialization: with it, an outside effect can happen exactly once."""
         return f"{self.run_id}:{self.asset}:{self._where['partition']}"
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id of the run, 32 hexadecimal digits: what this run, its events and log lines are found by."""
+        return str(self._where["trace_id"])
+
+    @property
+    def traceparent(self) -> str:
+        """The value of a ``traceparent`` header that makes what is called from here part of this attempt's trace."""
+        return self._trace.header if self._trace is not None else ""
 
     @property
     def log(self) -> logging.Logger:
@@ -76,7 +97,8 @@ class Context:
 
     def span(self, kind: SpanKind, /, **fields: Any) -> Span:
         """A context manager that emits *kind*'s start and exactly one of its stop and exception."""
-        return Span(self, kind, fields)
+        inside = self._tracing.span(kind.name, fields, kind.stop.texts) if self._tracing is not None else None
+        return Span(self, kind, fields, inside)
 
     def skip(self, message: str) -> None:
         """End this materialization as skipped, because of *message*; what depends on it is skipped too, or gets its default."""

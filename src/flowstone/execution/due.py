@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from flowstone.execution import lines
@@ -46,7 +47,7 @@ class Due:
         :class:`RecordError` when a settlement cannot be written, or the run is not this process's any more.
         """
         try:
-            with self._services.database.transaction() as tx:
+            with self._in_order(), self._services.database.transaction() as tx:
                 for settled in self._open:
                     self._steps.settle(tx, settled)
                 lines.add(tx, self._lines)
@@ -76,6 +77,10 @@ class Due:
             except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
                 error.add_note(f"and the open step {settled.claim.step.asset!r} could not be settled: {refused}")
 
+    def _in_order(self) -> AbstractContextManager[object]:
+        """What keeps the lines of other transactions behind those that are written now."""
+        return self._services.capture.writing if self._lines else nullcontext()
+
     def _conclude(self, tx: Transaction, concluded: Sequence[Decision]) -> list[OutputRecord]:
         observed: list[OutputRecord] = []
         for decision in concluded:
@@ -91,7 +96,7 @@ class Due:
     def _settle_alone(self, settled: Settlement, error: Exception, tries: int = TRIES) -> None:
         for attempt in range(tries):
             try:
-                with self._services.database.transaction() as tx:
+                with self._in_order(), self._services.database.transaction() as tx:
                     self._steps.settle(tx, settled)
                     lines.add(tx, self._lines)
             except RecordError:
@@ -101,7 +106,7 @@ class Due:
                 if attempt < tries - 1:
                     self._services.clock.sleep(0.1 * 2**attempt)
                 if self._lines and attempt == tries - 2:  # the record matters more than what was printed
-                    self._lines = lines.drop(self._lines, error)
+                    self._lines = lines.drop(self._services.capture, self._lines, error)
             else:
                 self._steps.settled(settled)
                 self._open.remove(settled)

@@ -21,12 +21,13 @@ def add(tx: Transaction, lines: list[Line]) -> None:
         scope = line.scope
         logs.add(tx, {
             "run_id": scope.run_id, "asset": scope.asset, "partition": scope.partition, "attempt": scope.attempt,
-            "at": line.at, "level": line.level, "logger": line.logger, "message": line.message,
+            "at": line.at, "level": line.level, "logger": line.logger, "message": line.message, "fields": line.fields,
         })  # fmt: skip
 
 
-def drop(lines: list[Line], error: Exception) -> list[Line]:
+def drop(capture: Capture, lines: list[Line], error: Exception) -> list[Line]:
     """Say that captured lines are lost, because of what the store answered; return what is left of them."""
+    capture.lose(len(lines))
     log.warning("%d captured lines could not be stored: %s", len(lines), error)
     return []
 
@@ -50,14 +51,15 @@ class LineFlusher:
 
     def flush(self) -> None:
         """Write what was captured; lines the store refuses are lost and said."""
-        lines = self._capture.take()
-        if not lines:
-            return
-        try:
-            with self._database.transaction() as tx:
-                add(tx, lines)
-        except Exception as refused:  # noqa: BLE001 - log lines never break work
-            drop(lines, refused)
+        with self._capture.writing:
+            lines = self._capture.take()
+            if not lines:
+                return
+            try:
+                with self._database.transaction() as tx:
+                    add(tx, lines)
+            except Exception as refused:  # noqa: BLE001 - log lines never break work
+                drop(self._capture, lines, refused)
 
     def _work(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):

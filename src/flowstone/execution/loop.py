@@ -196,7 +196,7 @@ class Loop:
     def _abandon(self, error: BaseException) -> None:
         """Settle what is still open, as far as the store allows; what it refuses is settled as lost by the next run."""
         self._collect()
-        ended = Cancelled(describe(error, retryable=True))
+        ended = Cancelled(describe(error, self._services.dispatcher.redactor, retryable=True))
         for claim, lane, began in list(self._running.values()):
             took = self._services.clock.monotonic_ns() - began
             if lane is not None:

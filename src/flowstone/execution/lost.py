@@ -11,10 +11,12 @@ from flowstone.execution.settlement import LOST_LIMIT
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import WorkerLostError
 from flowstone.ledger import failures
-from flowstone.stores import materializations, processes, runs, slots
-from flowstone.stores.database import Transaction
+from flowstone.stores import materializations, pipelines, processes, runs, slots
+from flowstone.stores.database import Connection, Transaction
 from flowstone.stores.liveness import DEAD_SECONDS, ProcessLocks, hostname_of
 from flowstone.stores.records import AttemptRecord, ProcessRecord, RunRecord
+
+Definitions = dict[str, dict[str, str]]
 
 
 def reap(services: Services, locks: ProcessLocks, clean: Callable[[str], object] = str) -> list[str]:
@@ -51,7 +53,8 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
         running = [attempt for attempt in everybodys if own[attempt.run_id]]
         done = len(running) == len(everybodys) and len(held) == len(runs.held_by(connection, process.id))
         losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
-    traces = {run.id: run.trace_id for run in held}
+        traces = {run_id: runs.trace_of(connection, run_id) for run_id in {attempt.run_id for attempt in running}}
+        digests = _definitions(connection, running)
     now = services.database.now()
     with services.database.transaction() as tx:
         # what it left in another project of this store is that project's to settle
@@ -60,7 +63,7 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
         for attempt in running:
             where = f"process {process.pid} on {hostname_of(process.host)}"
             why = f"{where} died while it ran attempt {attempt.number} of {attempt.asset!r}"
-            _end(tx, services, attempt, losses[attempt.id], why, traces.get(attempt.run_id, ""))
+            _end(tx, services, attempt, losses[attempt.id], why, traces[attempt.run_id], digests)
         return [run.id for run in held if ownership.release(tx, services, run, "lost", held=process.id) == "waiting"]
 
 
@@ -69,15 +72,25 @@ def settle_orphans(services: Services, run: RunRecord) -> None:
     with services.database.reading() as connection:
         running = [attempt for attempt in materializations.attempts_of_run(connection, run.id) if attempt.status == "running"]
         losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
+        digests = _definitions(connection, running)
     if running:
         with services.database.transaction() as tx:
             for attempt in running:
                 why = f"how attempt {attempt.number} of {attempt.asset!r} ended could not be recorded: it counts as lost"
-                _end(tx, services, attempt, losses[attempt.id], why, run.trace_id)
+                _end(tx, services, attempt, losses[attempt.id], why, run.trace_id, digests)
 
 
-def _end(tx: Transaction, services: Services, attempt: AttemptRecord, losses: int, why: str, trace_id: str) -> None:
-    failure = failures.describe(WorkerLostError(why), retryable=True)
+def _definitions(connection: Connection, running: list[AttemptRecord]) -> Definitions:
+    """The digests of the assets' definitions in each run that has an attempt in *running*."""
+    found = pipelines.of_runs(connection, {attempt.run_id for attempt in running})
+    return {run_id: {asset.name: asset.digest for asset in assets} for run_id, assets in found.items()}
+
+
+def _end(
+    tx: Transaction, services: Services, attempt: AttemptRecord, losses: int, why: str, trace_id: str, digests: Definitions
+) -> None:
+    redactor = services.dispatcher.redactor
+    failure = failures.describe(WorkerLostError(why), redactor, retryable=True, asset=attempt.asset)
     id, now = services.ids.new("err"), services.database.now()
     if not materializations.settle_attempt(tx, attempt.id, attempt.process, "lost", now, None, id):
         return
@@ -85,7 +98,7 @@ def _end(tx: Transaction, services: Services, attempt: AttemptRecord, losses: in
     final = losses + 1 >= LOST_LIMIT
     status = "failed" if final else "retrying"
     message = f"its process died {LOST_LIMIT} times" if final else ""
-    materializations.settle(
+    ends = materializations.settle(
         tx,
         attempt.materialization,
         status,
@@ -98,14 +111,15 @@ def _end(tx: Transaction, services: Services, attempt: AttemptRecord, losses: in
         MaterializationException,
         at=now,
         kind="worker_lost",
-        final=final,
+        final=final and ends,  # it may have ended before, with a run that was cancelled
         duration_ns=max(0, now - attempt.started_at),
         type=failure.type,
         message=failure.message,
         error=id,
         **where,
     )
-    failures.record(tx, services.dispatcher.redactor, failure, id, services.project, now, where)
+    definition = digests.get(attempt.run_id, {}).get(attempt.asset, "")
+    failures.record(tx, redactor, failure, id, services.project, now, where, definition)
 
 
 def _where(attempt: AttemptRecord, trace_id: str) -> dict[str, object]:

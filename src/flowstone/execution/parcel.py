@@ -15,6 +15,8 @@ import msgspec
 from flowstone.assets.keys import PartitionKey
 from flowstone.assets.pipeline import Pipeline
 from flowstone.events.event import Event, class_of
+from flowstone.events.losses import Loss
+from flowstone.events.trace import Trace
 from flowstone.execution.body import Loading, Work
 from flowstone.execution.outcome import Outcome, Report
 from flowstone.foundation.settings import Settings
@@ -34,6 +36,8 @@ class Hello:
     search_path: list[str]
     owner: str
     """Names the files it is writing, so that they can be swept when it dies."""
+    traced: bool
+    """Whether spans are wanted of what it does."""
 
 
 class Ready(NamedTuple):
@@ -84,6 +88,18 @@ class Captured(NamedTuple):
     lines: list[Line]
 
 
+class Recorded(NamedTuple):
+    """Spans of users' own that have ended, as they travel."""
+
+    spans: list[Any]
+
+
+class Missed(NamedTuple):
+    """What observers of the child did not see."""
+
+    losses: list[Loss]
+
+
 class Answer(NamedTuple):
     """The attempt's report."""
 
@@ -125,17 +141,17 @@ class Task(NamedTuple):
     target: Target
     manager: str
     inputs: tuple[tuple[str, str, Output, str], ...]
-    trace_id: str
+    trace: Trace
     previous: Output | None
 
     @classmethod
     def of(cls, work: Work) -> Task:
         """Return *work* as it travels."""
         inputs = tuple((item.parameter, item.asset.name, item.output, item.partition) for item in work.inputs)
-        return cls(work.asset.name, work.key, work.target, work.manager, inputs, work.trace_id, work.previous)
+        return cls(work.asset.name, work.key, work.target, work.manager, inputs, work.trace, work.previous)
 
     def unpack(self, pipeline: Pipeline, config: dict[str, Any], refused: Exception | None) -> Work:
         """Return the work, with the assets of *pipeline* and what the child resolved itself."""
         inputs = tuple(Loading(parameter, pipeline[name], output, key) for parameter, name, output, key in self.inputs)
         asset = pipeline[self.asset]
-        return Work(asset, self.key, self.target, self.manager, inputs, config, self.trace_id, self.previous, refused)
+        return Work(asset, self.key, self.target, self.manager, inputs, config, self.trace, self.previous, refused)

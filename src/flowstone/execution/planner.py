@@ -11,7 +11,7 @@ from flowstone.assets.mappings import PartitionMapping, gathers, upstream_keys
 from flowstone.assets.pipeline import Pipeline
 from flowstone.assets.signature import Parameter
 from flowstone.execution.plan import Input, Place, Plan, Step
-from flowstone.foundation.errors import DependencyError, PartitionError
+from flowstone.foundation.errors import DependencyError, FlowStoneError, PartitionError, PlanError, message_of
 from flowstone.foundation.texts import cut
 from flowstone.stores import outputs
 from flowstone.stores.database import Database
@@ -25,13 +25,29 @@ class Planner:
     def __init__(self, pipeline: Pipeline, project: str, database: Database, now: datetime) -> None:
         self._pipeline, self._project, self._database, self._now = pipeline, project, database, now
         self._existing: dict[str, list[PartitionKey]] = {}
+        self._at: Place = ("", "")  # what is being planned
 
     def plan(self, targets: Sequence[str] | None, partition: object = None, *, deps: bool = True) -> Plan:
         """Return the plan for *targets* (default: every asset) and *partition*: a key, its text, or ``None`` for the latest.
 
         With ``deps=False`` only the targets are steps and their inputs are what is current now. Raises
-        :class:`NotFoundError`, :class:`PartitionError` or :class:`DependencyError`.
+        :class:`NotFoundError`, :class:`PartitionError`, :class:`DependencyError`, or :class:`PlanError` for what code of the
+        pipeline raised.
         """
+        try:
+            return self._plan(targets, partition, deps=deps)
+        except FlowStoneError:
+            raise
+        except Exception as error:  # users' mappings and partitions
+            where = f"{self._at[0]} {display_key(decode_key(self._at[1]))}" if self._at[1] else self._at[0]
+            raise PlanError(
+                f"{where} could not be planned: {type(error).__name__}: {message_of(error)}",
+                hint="a mapping or partitions of the pipeline raised it",
+                asset=self._at[0],
+                partition=self._at[1],
+            ) from error
+
+    def _plan(self, targets: Sequence[str] | None, partition: object, *, deps: bool) -> Plan:
         names = list(targets) if targets else [asset.name for asset in self._pipeline]
         wanted = {(name, encode_key(key)): key for name in names for key in [self.key_of(self._pipeline[name], partition)]}
         if partition not in (None, "latest") and not any(self._pipeline[name].partitions for name in names):
@@ -46,6 +62,7 @@ class Planner:
         for name in reversed(self._order(names, deps=deps)):
             asset = self._pipeline[name]
             for encoded, key in keys.get(name, {}).items():
+                self._at = (name, encoded)
                 steps[(name, encoded)] = self._step(asset, encoded, key, keys, deps=deps)
         ordered = tuple(reversed(steps.values()))
         return Plan(self._pin(ordered, {step.place for step in ordered}, refuse_missing=not deps), tuple(wanted))
@@ -54,6 +71,7 @@ class Planner:
         """The partition key *asset* has for a request: validated, ``None`` when it is not partitioned."""
         if asset.partitions is None:
             return None
+        self._at = (asset.name, "")
         if partition is None or partition == "latest":
             return asset.partitions.latest(self._now)
         key = asset.partitions.parse(partition) if isinstance(partition, str) else partition

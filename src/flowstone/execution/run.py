@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
 
 from flowstone.assets.pipeline import Pipeline
 from flowstone.events.catalogue import RunResumed, RunStart, RunStop
+from flowstone.events.trace import Trace, requested_by, run_trace
 from flowstone.execution import crossing, lost, ownership
 from flowstone.execution import plan as plans
 from flowstone.execution.body import Body
@@ -21,8 +22,9 @@ from flowstone.execution.services import Services
 from flowstone.execution.session import Session
 from flowstone.execution.settlement import Try
 from flowstone.execution.stopping import Kind, StopRequest
-from flowstone.foundation.errors import NotFoundError, RecordError, UsageError
+from flowstone.foundation.errors import DatabaseError, FlowStoneError, NotFoundError, PlanError, RecordError, UsageError
 from flowstone.foundation.serialize import to_json
+from flowstone.ledger import failures
 from flowstone.stores import materializations, outputs, pipelines, processes, runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
@@ -56,6 +58,43 @@ class Runs:
         self._services, self._pipeline, self._actor, self._provenance = services, pipeline, actor, provenance
         self._how = how or How()
 
+    def plan(self, make: Callable[[], Plan], request: dict[str, Any], run_id: str, parent: Trace | None = None) -> Plan:
+        """Return the plan that *make* makes; raises what it raises, and then there is a failed run with that error.
+
+        Nothing is recorded of bad usage: what was asked for does not exist.
+        """
+        try:
+            return make()
+        except (UsageError, DatabaseError):
+            raise
+        except FlowStoneError as error:
+            self._refuse(error, {**request, **requested_by(parent)}, run_id, parent)
+            raise
+
+    def _refuse(self, error: FlowStoneError, request: dict[str, Any], run_id: str, parent: Trace | None) -> None:
+        services, now = self._services, self._services.database.now()
+        trace_id = parent.trace_id if parent else services.ids.trace_id()
+        try:
+            with services.database.transaction() as tx:
+                self._request(tx, run_id, trace_id, Plan((), ()), request, now)
+                found = self._record(tx, run_id, trace_id, error)
+                self._end(tx, RunResult(run_id, "failed"), trace_id, now)
+        except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
+            error.add_note(f"and it could not be recorded: {refused}")
+        else:
+            error.hint = "\n".join([*([error.hint] if error.hint else []), f"flowstone show {found}"])
+
+    def _record(self, tx: Transaction, run_id: str, trace_id: str, error: Exception) -> str:
+        """Record what stopped a run and was no attempt's; return the error's id."""
+        services, redactor = self._services, self._services.dispatcher.redactor
+        known = error.context if isinstance(error, PlanError) else {}
+        asset, partition = str(known.get("asset", "")), str(known.get("partition", ""))
+        where = {"run_id": run_id, "asset": asset, "partition": partition, "attempt": 0, "trace_id": trace_id}
+        failure = failures.describe(error, redactor, retryable=bool(getattr(error, "retryable", False)), asset=asset)
+        id, now = services.ids.new("err"), services.database.now()
+        failures.record(tx, redactor, failure, id, services.project, now, where)
+        return id
+
     def start(
         self,
         plan: Plan,
@@ -64,23 +103,26 @@ class Runs:
         force: bool = False,
         if_running: IfRunning = "wait",
         run_id: str | None = None,
+        parent: Trace | None = None,
     ) -> RunResult:
         """Request the run and work on it until it ends; raises what stopped it, the run then waits to be resumed.
 
-        *if_running* says what to do about another run that is being worked on and has one of the targets in its plan.
+        *if_running* says what to do about another run that is being worked on and has one of the targets in its plan. *parent* is
+        the span that asks: the run is part of its trace, else of a new one.
         """
         if if_running not in get_args(IfRunning):
             raise UsageError(f"if_running={if_running!r} is not known", hint=f"one of {', '.join(get_args(IfRunning))}")
         services = self._services
         self._check(plan)
-        run_id, trace_id = run_id or services.ids.new("run"), services.ids.trace_id()
+        run_id, request = run_id or services.ids.new("run"), {**request, **requested_by(parent)}
+        trace = run_trace(run_id, parent.trace_id if parent else services.ids.trace_id(), request)
         now = services.database.now()
         with self._holding(run_id):
             with services.database.transaction() as tx:
                 other = None if if_running == "wait" else ownership.working_on(tx, services.project, plan)
                 if other is None:
                     processes.stand(tx, services.process, now)
-                    self._request(tx, run_id, trace_id, plan, request, now)
+                    self._request(tx, run_id, trace.trace_id, plan, request, now)
             if other is not None and if_running == "fail":
                 raise UsageError(
                     f"{other} is being worked on and has one of these targets in its plan",
@@ -89,7 +131,7 @@ class Runs:
             if other is not None:
                 return RunResult(other, "skipped")
             forced = frozenset(plan.targets) if force else frozenset()
-            return self._work(Session(services, self._pipeline, run_id, trace_id, plan, force=forced), trace_id, now)
+            return self._work(Session(services, self._pipeline, run_id, trace, plan, force=forced), trace.trace_id, now)
 
     def _request(self, tx: Transaction, run_id: str, trace_id: str, plan: Plan, request: dict[str, Any], now: int) -> None:
         services, pipeline, digest = self._services, self._pipeline, self._pipeline.digest()
@@ -159,7 +201,8 @@ class Runs:
             )
             made = outputs.find(connection, [row.output for row in rows if row.output])
         force = frozenset(plan.targets) if run.request.get("force") else frozenset()
-        session = Session(self._services, self._pipeline, run.id, run.trace_id, plan, force=force)
+        trace = run_trace(run.id, run.trace_id, run.request)
+        session = Session(self._services, self._pipeline, run.id, trace, plan, force=force)
         for row in rows:
             place = (row.asset, row.partition)
             if row.status == "retrying":
@@ -190,7 +233,9 @@ class Runs:
     def _loop(self, session: Session) -> Loop:
         services, how = self._services, self._how
         jobs = how.jobs or crossing.jobs_for(session.plan, self._pipeline, how.executor)
-        body = Body(services.dispatcher, services.io, services.capture, services.resources, services.stopping.ends_now)
+        body = Body(
+            services.dispatcher, services.io, services.capture, services.resources, services.stopping.ends_now, services.tracing
+        )
         return Loop(session, Lanes(body, services.stopping, services.children, how.executor), jobs)
 
     def _stopped(self, session: Session, kind: Kind) -> RunResult:
@@ -219,6 +264,9 @@ class Runs:
             except BaseException as error:
                 self._suspend(run_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "error", error)
                 raise
+            finally:
+                if self._services.tracing is not None:
+                    self._services.tracing.forget(run_id)
 
     def _suspend(self, run_id: str, reason: str, error: BaseException) -> None:
         services = self._services
@@ -227,6 +275,8 @@ class Runs:
                 run = runs.find(connection, services.project, run_id)
             with services.database.transaction() as tx:
                 waits = ownership.release(tx, services, run, reason, held=services.process) == "waiting"
+                if waits and isinstance(error, Exception):
+                    self._record(tx, run_id, run.trace_id, error)
         except NotFoundError:
             return  # it was not even requested
         except Exception as refused:  # noqa: BLE001 - the first error is the one to raise

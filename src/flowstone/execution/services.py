@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowstone.events.dispatcher import Dispatcher
+from flowstone.events.trace import Tracing
 from flowstone.execution.lanes import Lane
 from flowstone.execution.resources import OpenResources
 from flowstone.execution.stopping import Stopping
@@ -40,3 +41,5 @@ class Services:
     """Closes the resources that were opened for a run, wherever its bodies ran."""
     config: Mapping[str, Any] = field(default_factory=dict)
     resolve_secret: Callable[[str], str] = str
+    tracing: Tracing | None = None
+    """Records spans; ``None`` where nobody wants them."""

@@ -9,6 +9,7 @@ from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.events.catalogue import MaterializationDelayed
+from flowstone.events.trace import Attempt, Trace, span_id_of
 from flowstone.execution.body import Loading, Work
 from flowstone.execution.decision import (
     FORCED,
@@ -85,15 +86,15 @@ class Session:
         services: Services,
         pipeline: Pipeline,
         run_id: str,
-        trace_id: str,
+        trace: Trace,
         plan: Plan,
         *,
         force: frozenset[Place] = frozenset(),
     ) -> None:
         self.services, self.pipeline, self.run_id, self.plan = services, pipeline, run_id, plan
         self.schedule = Schedule(plan)
-        self.steps = Steps(services, run_id, trace_id)
-        self._trace_id, self._force = trace_id, force
+        self.steps = Steps(services, run_id, trace.trace_id)
+        self._trace, self._force = trace, force
         self._outputs: dict[str, OutputRecord] = {}
         self._current: dict[Place, OutputRecord] = {}
         self._config: dict[str, Mapping[str, Any]] = {}
@@ -170,9 +171,14 @@ class Session:
     def claim(self, tx: Transaction, compute: Compute) -> Claim | None:
         """T1 of a step that must be computed; ``None`` when that cannot be now."""
         asset = compute.asset
-        return self.steps.claim(
+        claim = self.steps.claim(
             tx, compute.step, asset, compute.facts, compute.inputs, compute.because, self.limits_of(asset.name), compute.seen
         )
+        if claim is not None and self.services.tracing is not None:
+            made = (self._outputs[item.output] for item in compute.inputs)
+            producers = [Attempt(one.run_id, one.asset, one.partition, one.attempt) for one in made if one.attempt]
+            self.services.tracing.produced(Attempt(self.run_id, *compute.step.place, claim.number), producers)
+        return claim
 
     def limits_of(self, asset: str) -> Mapping[str, int]:
         """The limited resources the asset needs, with how many attempts of all processes may hold each."""
@@ -253,10 +259,16 @@ class Session:
             manager,
             inputs,
             config,
-            self._trace_id,
+            self._trace_of(claim),
             as_output(previous) if previous is not None and same else None,
             refused,
         )
+
+    def _trace_of(self, claim: Claim) -> Trace:
+        """The attempt's span: as it is recorded, else as it would be."""
+        attempt = Attempt(self.run_id, *claim.step.place, claim.number)
+        trace = self._trace._replace(span_id=span_id_of(*attempt))
+        return self.services.tracing.trace_of(attempt, trace) if self.services.tracing is not None else trace
 
     def ended(self, place: Place, ending: Ending, output: OutputRecord | None = None) -> None:
         """Note the ending of a step and its output."""

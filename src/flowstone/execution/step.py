@@ -24,10 +24,10 @@ from flowstone.execution.settlement import LOST_LIMIT, OBSERVED, Claim, Settleme
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import RecordError
 from flowstone.foundation.serialize import digest_of
-from flowstone.ledger import failures
+from flowstone.ledger import error_groups, failures
 from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
-from flowstone.stores import errors, materializations, outputs, runs, slots
+from flowstone.stores import materializations, outputs, runs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
@@ -215,7 +215,7 @@ class Steps:
         where = {**self.where(claim.step), "attempt": claim.number}
         match outcome:
             case Stored(output):
-                self._store(tx, settled)
+                cured = self._store(tx, settled)
                 tx.emit(
                     MaterializationStop,
                     at=settled.at,
@@ -226,6 +226,7 @@ class Steps:
                     output=claim.output_id,
                     digest=output.digest,
                     summary=outcome.summary,
+                    cured=cured,
                     **where,
                 )
             case Skipped(message):
@@ -262,17 +263,20 @@ class Steps:
         )
         if settled.error_id:
             redactor, project = self._services.dispatcher.redactor, self._services.project
-            failures.record(tx, redactor, failure, settled.error_id, project, settled.at, where)
+            definition = settled.claim.facts.definition
+            failures.record(tx, redactor, failure, settled.error_id, project, settled.at, where, definition)
 
-    def _store(self, tx: Transaction, settled: Settlement) -> None:
+    def _store(self, tx: Transaction, settled: Settlement) -> int:
+        """Record the output; return how many errors of earlier attempts it cured."""
         claim = settled.claim
         record = output_of(settled, self._run_id)
         if record is None:
-            return
+            return 0
         self._publish(tx, record)
         record_inputs(tx, record.id, ((made.parameter, made.output) for made in claim.inputs))
-        if claim.number > 1:
-            errors.cure(tx, self._run_id, record.asset, record.partition, claim.number)
+        if claim.number == 1:
+            return 0
+        return error_groups.cure(tx, self._services.project, self._run_id, record.asset, record.partition, claim.number)
 
     def _publish(self, tx: Transaction, record: OutputRecord) -> None:
         project = self._services.project

@@ -30,6 +30,15 @@ def a_number(key: str, value: Any) -> int:
     return number
 
 
+def a_secret(key: str, value: Any) -> str:
+    """The name of a secret, ``secret:NAME``; whatever else it is, it is not told again."""
+    if not (isinstance(value, str) and value.startswith("secret:") and value.removeprefix("secret:").isidentifier()):
+        raise SettingsError(
+            f"{key} must name a secret, not be one", hint=f'{key} = "secret:NAME": the environment variable or mounted file NAME'
+        )
+    return value
+
+
 def texts(key: str, value: Any) -> tuple[str, ...]:
     """A list of texts; one text stands for a list of one."""
     if isinstance(value, str):

@@ -131,6 +131,12 @@ class DependencyError(FlowStoneError):
     type = "dependency_not_ready"
 
 
+class PlanError(FlowStoneError):
+    """The run could not be planned: a mapping or partitions of the pipeline raised."""
+
+    type = "plan_failed"
+
+
 class ResourceError(FlowStoneError):
     """A resource that the asset needs could not be opened."""
 
@@ -186,6 +192,12 @@ class EventError(UsageError):
     """The event's declaration or its fields are wrong."""
 
     type = "event_invalid"
+
+
+class MetricError(UsageError):
+    """The metric's definition is wrong: it would never count, or count something else."""
+
+    type = "metric_invalid"
 
 
 class RunFailedError(FlowStoneError):

@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowstone.foundation.checks import ALL, a_count_or_all, a_length, a_length_or_all, a_number, a_text, one_of, patterns
+from flowstone.foundation import channels as channels_
+from flowstone.foundation.channels import ChannelSettings
+from flowstone.foundation.checks import (
+    ALL,
+    a_count_or_all,
+    a_length,
+    a_length_or_all,
+    a_number,
+    a_secret,
+    a_text,
+    one_of,
+    patterns,
+)
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.durations import parse_duration, show_duration
 from flowstone.foundation.errors import SettingsError, did_you_mean
@@ -62,6 +74,13 @@ KEYS: dict[str, Key] = {
     "retention.events": Key(a_length_or_all, "90d", "how long the events of a run are kept after its end, or all"),
     "retention.logs": Key(a_length_or_all, "30d", "how long the captured lines of a run are kept after its end, or all"),
     "retention.errors": Key(a_length_or_all, ALL, "how long the errors of a run are kept after its end, or all"),
+    "metrics.max_series": Key(
+        a_number, 1_000, "sets of label values a metric may have; what is beyond is counted under __overflow__"
+    ),
+    "metrics.token": Key(a_secret, None, "secret:NAME of the token that who scrapes must bring; needed beyond this machine"),
+    "telemetry.otel": Key(
+        one_of("auto", "on", "off"), "auto", "OpenTelemetry; auto: where it is set up, or its environment variables ask for it"
+    ),
     "redaction.patterns": Key(patterns, (), "further regular expressions to mask in events, errors and captured lines"),
 }
 
@@ -95,6 +114,21 @@ class LogSettings:
 
 
 @dataclass(frozen=True)
+class MetricSettings:
+    """Figures told of events."""
+
+    max_series: int = 1_000
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class TelemetrySettings:
+    """What others are told: ``otel`` is ``auto``, ``on`` or ``off``."""
+
+    otel: str = "auto"
+
+
+@dataclass(frozen=True)
 class RetentionSettings:
     """What is kept: versions of outputs, and nanoseconds after a run's end; ``None`` is all."""
 
@@ -117,8 +151,11 @@ class Settings:
     logs: LogSettings
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    metrics: MetricSettings = field(default_factory=MetricSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     redaction_patterns: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    channels: Mapping[str, ChannelSettings] = field(default_factory=dict)
     environment: str | None = None
     file: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -134,9 +171,13 @@ class Settings:
             "logs.level": self.logs.level, "logs.format": self.logs.format,
             "logs.max_lines": self.logs.max_lines, "logs.max_run_lines": self.logs.max_run_lines,
             **_as_text(self.retention),
+            "metrics.max_series": self.metrics.max_series, "metrics.token": self.metrics.token,
+            "telemetry.otel": self.telemetry.otel,
             "redaction.patterns": list(self.redaction_patterns),
         }  # fmt: skip
         values |= {f"config.{name}": value for name, value in self.config.items()}
+        for channel in self.channels.values():
+            values |= channel.rows()
         return [(key, value, self.sources.get(key, "default")) for key, value in values.items()]
 
 
@@ -210,8 +251,11 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
         run=_run(parsed),
         logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"], parsed["logs.max_run_lines"]),
         retention=_retention(parsed),
+        metrics=MetricSettings(parsed["metrics.max_series"], parsed["metrics.token"]),
+        telemetry=TelemetrySettings(parsed["telemetry.otel"]),
         redaction_patterns=parsed["redaction.patterns"],
         config=config,
+        channels=channels_.parse_channels(values),
         environment=environment,
         file=file,
         sources=sources,
@@ -273,10 +317,12 @@ def _flatten(table: Any, where: str) -> dict[str, Any]:
             if not isinstance(value, dict):
                 raise SettingsError(f"{where}: {name} = {value!r} must be a table", hint=f"write [{name}]")
             flat |= {f"{name}.{key}": item for key, item in value.items()}
+        elif name == channels_.GROUP:
+            flat |= channels_.flatten(value, where)
         else:
             flat[name] = value
     for key in flat:
-        if key not in KEYS and not key.startswith("config."):
+        if key not in KEYS and not key.startswith("config.") and not channels_.is_key(key):
             raise SettingsError(f"{where}: unknown setting {key!r}", hint=did_you_mean(key, KEYS) or f"known: {', '.join(KEYS)}")
     return flat
 

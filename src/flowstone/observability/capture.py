@@ -13,25 +13,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TextIO
+from typing import Any, Self, TextIO
 
 from flowstone.events.context import Scope, current
+from flowstone.events.losses import Losses
 from flowstone.foundation.clock import Clock
+from flowstone.foundation.forks import renew_in_children
 from flowstone.foundation.redaction import Redactor
+from flowstone.foundation.serialize import to_json
+from flowstone.observability.lines import Line as Line  # noqa: PLC0414 - rooms above name it from here
+from flowstone.observability.lines import instead_of
+from flowstone.observability.records import ends_of, extras_of, text_of, trace_of
 
 MAX_LINE = 16_384
 MAX_PARTIAL = 1_000_000  # characters of a line that has not ended
+SINK = "flowstone.lines"
+"""Who has lost a captured line."""
+_NOT_KEPT = ("flowstone.events", "flowstone.losses")  # lines about lines
 _assets = logging.getLogger("flowstone.asset")  # parent of every ``ctx.log``
-
-
-class Line(NamedTuple):
-    """One captured line."""
-
-    scope: Scope
-    at: int
-    level: str
-    logger: str
-    message: str
 
 
 class Capture:
@@ -49,42 +48,82 @@ class Capture:
         limit: int = 10_000,
         run_limit: int = 100_000,
         echo: Callable[[str], None] | None = None,
+        losses: Losses | None = None,
     ) -> None:
-        self._clock, self._redactor, self._limit, self._run_limit, self._echo = clock, redactor, limit, run_limit, echo
+        self._clock, self.redactor, self._limit, self._run_limit, self._echo = clock, redactor, limit, run_limit, echo
+        self._losses = losses or Losses(clock.monotonic_ns)
+        self._listeners: dict[str, Callable[[Line], object]] = {}
         self._lines: list[Line] = []
         self._counts: dict[Scope, int] = {}
         self._run_counts: dict[str, int] = {}
         self._users = 0
+        self.writing = threading.Lock()
+        """Held by who takes lines and writes them, until they are committed: lines become visible in order."""
         self._lock = threading.Lock()
+        renew_in_children(self)
 
-    def add(self, scope: Scope, level: str, logger: str, message: str) -> None:
-        """Keep one line, redacted and cut to 16 kB; an attempt's lines over the limit are dropped and said."""
+    def listen(self, id: str, listener: Callable[[Line], object]) -> None:
+        """Call *listener* with every kept line that was no log record of this process: prints, and what children captured.
+
+        It is called in the thread that prints or listens to the child; lines it raises at are counted as lost to *id*.
+        """
+        self._listeners = {**self._listeners, id: listener}
+
+    def add(self, scope: Scope, level: str, logger: str, message: str, fields: str = "", *, told: bool = False) -> None:
+        """Keep one line, redacted and cut to 16 kB; an attempt's lines over the limit are dropped and said.
+
+        *told*: it is a log record, which listeners have other ways to hear of.
+        """
+        line = Line(scope, self._clock.now_ns(), level, logger, self.redactor.text(message, MAX_LINE), fields)
         with self._lock:
             count = self._counts[scope] = self._counts.get(scope, 0) + 1
-            if count > self._limit + 1:
-                return
             if count == self._limit + 1:
-                level, logger, message = (
-                    "warning",
-                    "flowstone",
-                    f"more than {self._limit} lines: the rest of this attempt's lines are dropped",
-                )
-            self._keep(Line(scope, self._clock.now_ns(), level, logger, self._redactor.text(message, MAX_LINE)))
+                line = instead_of(line, f"more than {self._limit} lines: the rest of this attempt's lines are dropped")
+            dropped = count > self._limit
+            kept = count <= self._limit + 1 and self._keep(line)
+        if dropped or not kept:
+            self._losses.add(SINK, "dropped")
+        elif not told:
+            self._tell(line)
 
     def accept(self, lines: list[Line]) -> None:
         """Keep lines that a child process has captured: redacted, cut and counted there."""
         with self._lock:
-            for line in lines:
-                self._keep(line)
+            kept = [line for line in lines if self._keep(line)]
+        self._losses.add(SINK, "dropped", len(lines) - len(kept))
+        for line in kept:
+            self._tell(line)
 
-    def _keep(self, line: Line) -> None:
-        """Keep a line unless its run has too many; said once."""
+    def lose(self, count: int) -> None:
+        """Say that *count* lines that were kept could not be stored."""
+        self._losses.add(SINK, "refused", count)
+
+    def _tell(self, line: Line) -> None:
+        if not self._listeners:
+            return
+        token = current.set(None)  # what a listener says is not the attempt's
+        try:
+            for id, listener in self._listeners.items():
+                try:
+                    listener(line)
+                except Exception:  # noqa: BLE001 - who shows lines never breaks work
+                    self._losses.add(id, "failed")
+        finally:
+            current.reset(token)
+
+    def _keep(self, line: Line) -> bool:
+        """Keep a line unless its run has too many, which is said once; return whether it was kept."""
         count = self._run_counts[line.scope.run_id] = self._run_counts.get(line.scope.run_id, 0) + 1
-        if count <= self._run_limit:
+        if count == self._run_limit + 1:
+            self._lines.append(instead_of(line, f"more than {self._run_limit} lines: the rest of this run's lines are dropped"))
+        elif count <= self._run_limit:
             self._lines.append(line)
-        elif count == self._run_limit + 1:
-            text = f"more than {self._run_limit} lines: the rest of this run's lines are dropped"
-            self._lines.append(line._replace(level="warning", logger="flowstone", message=text))
+        return count <= self._run_limit
+
+    def renew(self) -> None:
+        """Begin with open locks after a fork; what was captured before it is the parent's."""
+        self._lock, self.writing = threading.Lock(), threading.Lock()
+        self._lines = []
 
     def take(self) -> list[Line]:
         """Return the lines collected since the last call."""
@@ -197,16 +236,13 @@ def _real(stream: TextIO | None) -> TextIO | None:
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         found = _capturing()
-        if found is None or record.name.startswith("flowstone.events"):
+        if found is None or record.name.startswith(_NOT_KEPT):
             return
-        try:
-            text = record.getMessage()
-            if record.exc_info:
-                text += "\n" + logging.Formatter().formatException(record.exc_info)
-        except Exception as error:  # noqa: BLE001 - a malformed log call must not fail the attempt
-            text = f"{record.msg!r} (could not be formatted: {type(error).__name__})"
         scope, capture = found
-        capture.add(scope, record.levelname.lower(), record.name, text)
+        text, trace, extras = text_of(record), trace_of(record), extras_of(record, capture.redactor)
+        if trace:
+            text = f"{text}\n{ends_of(trace, capture.redactor)}"
+        capture.add(scope, record.levelname.lower(), record.name, text, to_json(extras) if extras else "", told=True)
 
 
 class _Stream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,10 +22,10 @@ from flowstone.foundation.errors import DatabaseError, SchemaError, UsageError
 from flowstone.stores import migrations
 from flowstone.stores.database import Database
 from flowstone.stores.dialects import Backend
+from flowstone.stores.moving import CHUNK, Renumbered, move_into_transaction
 from flowstone.stores.sqlite import SqliteBackend
 from flowstone.stores.tables import current_output, event, metadata, output, process
 
-CHUNK = 2_000  # rows in memory
 _LEFT_OUT = {"event": "xid"}  # transactions of the server that wrote them; another one numbers its own
 
 Counts = dict[str, int]
@@ -53,7 +54,9 @@ def write(database: Database, path: Path) -> Counts:
         else:
             Database(f"sqlite:///{path}", database.dispatcher, SystemClock()).close()  # the tables
             with closing(SqliteBackend(str(path))) as backend, backend.changing() as target:
-                counts = {table.name: _copy(table, connection, target) for table in metadata.sorted_tables}
+                numbered = Renumbered(connection)
+                counts = {table.name: _copy(table, connection, target, numbered) for table in metadata.sorted_tables}
+                numbered.move_cursors(target)
     with closing(sqlite3.connect(path)) as copy:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, not three
     return counts
@@ -101,6 +104,8 @@ def fill(backend: Backend, source: Connection, *, replace: bool, note: dict[str,
             raise DatabaseError(f"{backend.describe} has other rows than the backup", hint="nothing was restored; try again")
         connection.execute(update(process).where(process.c.ended_at.is_(None)).values(heartbeat_at=0))
         _go_on_numbering(connection)
+        if connection.dialect.name == "postgresql":
+            move_into_transaction(connection)
         connection.execute(insert(event).values(note))
     return counts
 
@@ -147,14 +152,23 @@ def mark_gone(path: Path, facts: dict[str, tuple[str, int]]) -> None:
         )
 
 
-def _copy(table: Table, source: Connection, target: Connection) -> int:
-    columns = [column for column in table.columns if column.name != _LEFT_OUT.get(table.name)]
-    query = select(*columns).order_by(*table.primary_key.columns).execution_options(yield_per=CHUNK)
+def _copy(table: Table, source: Connection, target: Connection, numbered: Renumbered | None = None) -> int:
     count = 0
-    for part in source.execute(query).mappings().partitions():
-        target.execute(insert(table), [dict(row) for row in part])
+    for part in _batched(numbered.events() if numbered is not None and table is event else _rows(table, source)):
+        target.execute(insert(table), part)
         count += len(part)
     return count
+
+
+def _rows(table: Table, source: Connection) -> Iterator[dict[str, Any]]:
+    columns = [column for column in table.columns if column.name != _LEFT_OUT.get(table.name)]
+    query = select(*columns).order_by(*table.primary_key.columns).execution_options(yield_per=CHUNK)
+    return map(dict, source.execute(query).mappings())
+
+
+def _batched(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while part := list(islice(rows, CHUNK)):
+        yield part
 
 
 def _go_on_numbering(connection: Connection) -> None:

@@ -12,14 +12,15 @@ _CHOSEN = """
     )"""
 # A prune takes the first event of a run first: a run that has it has all its events. Errors of a run go together.
 _HAS_ITS_EVENTS = "EXISTS (SELECT 1 FROM event f WHERE f.run_id = c.id AND f.name = 'flowstone.run.start')"
+_NOT_PRUNED_SINCE = """coalesce(c.ended_at, 9223372036854775807) >= coalesce((
+            SELECT max(p.at) FROM event p WHERE p.run_id IS NULL AND p.name = 'flowstone.db.pruned' AND p.project = c.project
+        ), 0)"""
 _ATTEMPTS = "SELECT count(*) FROM materialization m JOIN attempt t ON t.materialization = m.id WHERE m.run_id = c.id"
 _EVENTS = "SELECT count(*) FROM event e WHERE e.run_id = c.id AND e.name"
 _CHECKS = {
     "every run has its events, or they were pruned": f"""
         SELECT 'run ' || c.id FROM chosen c
-        WHERE NOT {_HAS_ITS_EVENTS} AND coalesce(c.ended_at, 9223372036854775807) >= coalesce((
-            SELECT max(p.at) FROM event p WHERE p.run_id IS NULL AND p.name = 'flowstone.db.pruned' AND p.project = c.project
-        ), 0)""",
+        WHERE NOT {_HAS_ITS_EVENTS} AND {_NOT_PRUNED_SINCE}""",
     "every attempt has its start event": f"""
         SELECT 'run ' || c.id FROM chosen c
         WHERE ({_ATTEMPTS}) <> ({_EVENTS} = 'flowstone.materialization.start') AND {_HAS_ITS_EVENTS}""",
@@ -34,7 +35,7 @@ _CHECKS = {
     "every recorded error has its event": f"""
         SELECT 'run ' || c.id FROM chosen c
         WHERE (SELECT count(*) FROM error r WHERE r.run_id = c.id) <> ({_EVENTS} = 'flowstone.error') AND {_HAS_ITS_EVENTS}
-          AND EXISTS (SELECT 1 FROM error r WHERE r.run_id = c.id)""",
+          AND (EXISTS (SELECT 1 FROM error r WHERE r.run_id = c.id) OR {_NOT_PRUNED_SINCE})""",
     "no ended run has unsettled materializations": """
         SELECT m.run_id || ' ' || m.asset FROM chosen c JOIN materialization m ON m.run_id = c.id
         WHERE c.status IN ('success', 'partial', 'failed', 'cancelled') AND m.status IN ('running', 'retrying')""",

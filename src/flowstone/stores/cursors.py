@@ -27,6 +27,10 @@ class Places(Protocol):
         """The condition of the events behind *cursor*; raises :class:`UsageError` for a text that is none."""
         ...
 
+    def upto(self, cursor: str) -> ColumnElement[bool]:
+        """The condition of the events before *cursor*."""
+        ...
+
     def settled(self) -> ColumnElement[bool] | None:
         """The condition of the events that no other can precede any more; ``None`` when that holds for all."""
         ...
@@ -37,6 +41,10 @@ class Places(Protocol):
 
     def end(self) -> str:
         """The cursor before what is recorded from now on."""
+        ...
+
+    def bounds(self, end: str) -> dict[str, int]:
+        """What no event before *end* exceeds: the number ``last``, or else the transaction is before ``open``."""
         ...
 
 
@@ -52,6 +60,9 @@ class Numbers:
             raise _unknown(cursor)
         return event.c.id > int(cursor)
 
+    def upto(self, cursor: str) -> ColumnElement[bool]:
+        return ~self.after(cursor)
+
     def settled(self) -> None:
         return None
 
@@ -61,6 +72,9 @@ class Numbers:
 
     def end(self) -> str:
         return str(self._connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
+
+    def bounds(self, end: str) -> dict[str, int]:
+        return {"last": int(end)}
 
 
 class Transactions:
@@ -73,10 +87,10 @@ class Transactions:
         self.order: tuple[ColumnElement[Any], ...] = (event.c.xid, event.c.id)
 
     def after(self, cursor: str) -> ColumnElement[bool]:
-        transaction, _, number = cursor.partition("-")
-        if not transaction.isdecimal() or not (number or START).isdecimal():
-            raise _unknown(cursor)
-        return tuple_(event.c.xid, event.c.id) > tuple_(int(transaction), int(number or START))
+        return tuple_(event.c.xid, event.c.id) > tuple_(*place_of(cursor))
+
+    def upto(self, cursor: str) -> ColumnElement[bool]:
+        return tuple_(event.c.xid, event.c.id) <= tuple_(*place_of(cursor))
 
     def settled(self) -> ColumnElement[bool]:
         return event.c.xid < self._first_open
@@ -88,10 +102,21 @@ class Transactions:
     def end(self) -> str:
         return f"{self._first_open}-{START}"
 
+    def bounds(self, end: str) -> dict[str, int]:
+        return {"open": place_of(end)[0]}
+
 
 def places(connection: Connection) -> Places:
     """How the events that *connection* sees are ordered."""
     return Transactions(connection) if connection.dialect.name == "postgresql" else Numbers(connection)
+
+
+def place_of(cursor: str) -> tuple[int, int]:
+    """The transaction and the number a cursor of :class:`Transactions` stands for."""
+    transaction, _, number = cursor.partition("-")
+    if not transaction.isdecimal() or not (number or START).isdecimal():
+        raise _unknown(cursor)
+    return int(transaction), int(number or START)
 
 
 def _unknown(cursor: str) -> UsageError:

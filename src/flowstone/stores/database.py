@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -28,11 +29,12 @@ _logger = logging.getLogger("flowstone.stores")
 class Transaction:
     """One atomic change. Events emitted in it reach recorders at once and observers after commit."""
 
-    __slots__ = ("_cursor", "_held", "_later", "_stores")
+    __slots__ = ("_cursor", "_held", "_last", "_later", "_stores")
 
     def __init__(self, stores: Database, cursor: Any) -> None:
         self._stores, self._cursor = stores, cursor
         self._held: list[Event] = []
+        self._last: list[tuple[str, Callable[[Transaction], object]]] = []
         self._later: dict[Inserting, tuple[Prepared, list[tuple[Any, ...]]]] = {}
 
     def execute(self, builder: Builder, values: Mapping[str, Any]) -> Any:
@@ -79,8 +81,14 @@ class Transaction:
         for recorder in self._stores.recorders:
             recorder.record(happened, self)
 
+    def before_commit(self, key: str, change: Callable[[Transaction], object]) -> None:
+        """Have *change* made at the end, in the order of the keys: rows that many change are locked last, and in one order."""
+        self._last.append((key, change))
+
     def flush(self) -> None:
-        """Write what :meth:`add_row` collected."""
+        """Make the changes that were kept for the end, and write what :meth:`add_row` collected."""
+        for _, change in sorted(self._last, key=itemgetter(0)):
+            change(self)
         for builder, (prepared, rows) in self._later.items():
             self._cursor.executemany(prepared.sql, prepared.bind_rows(builder.names, rows))
         self._later = {}

@@ -86,6 +86,12 @@ def _cancel() -> Update:
     return update(materialization).where(*unended).values(**changes)
 
 
+def _open() -> Select[Any]:
+    status = materialization.c.status
+    unended = (materialization.c.run_id == bindparam("r"), or_(status == "running", status == "retrying"))
+    return select(materialization.c.asset, materialization.c.partition).where(*unended).order_by(materialization.c.id)
+
+
 def _counts() -> Select[Any]:
     of_run = select(materialization.c.status, func.count()).where(materialization.c.run_id == bindparam("r"))
     return of_run.group_by(materialization.c.status)
@@ -159,9 +165,11 @@ def conclude(  # noqa: PLR0913 - a row's key and how it ended
     return bool(tx.execute(_conclude, {**place, "new": status, "why": reason, "text": message, "made": output}).rowcount == 1)
 
 
-def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> None:
-    """End what a run has begun and not ended."""
+def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> list[tuple[str, str]]:
+    """End what a run has begun and not ended; return the assets and partitions that were."""
+    open_ = [(row[0], row[1]) for row in tx.execute(_open, {"r": run_id}).fetchall()]
     tx.execute(_cancel, {"r": run_id, "why": reason, "text": message})
+    return open_
 
 
 def counts(tx: Transaction, run_id: str) -> dict[str, int]:

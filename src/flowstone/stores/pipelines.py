@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Update, bindparam, func, select, tuple_, update
 
 from flowstone.foundation.serialize import from_json, to_json
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import PipelineRecord
 from flowstone.stores.statements import inserting_once
-from flowstone.stores.tables import pipeline
+from flowstone.stores.tables import pipeline, run
 
 _insert = inserting_once(pipeline, "id")
+
+
+class RetriesThen(msgspec.Struct):
+    """How often an asset was tried at most."""
+
+    attempts: int
+
+
+class AssetThen(msgspec.Struct):
+    """What is asked of an asset's stored definition."""
+
+    name: str
+    digest: str
+    retries: RetriesThen
+
+
+class _Definition(msgspec.Struct):
+    assets: list[AssetThen]
+
+
+_definition = msgspec.json.Decoder(_Definition)
 
 
 def _touch() -> Update:
@@ -36,3 +59,27 @@ def newest(connection: Connection, project: str) -> list[PipelineRecord]:
     rows = connection.execute(query).mappings()
     found = {row["name"]: PipelineRecord.of(row, definition=from_json(row["definition"])) for row in rows}
     return list(found.values())
+
+
+def versions(connection: Connection, project: str, name: str) -> Iterator[PipelineRecord]:
+    """Every version of a pipeline, the one made last first; each is read when it is asked for."""
+    key = (pipeline.c.project == project, pipeline.c.name == name)
+    rows = connection.execute(select(pipeline.c.id).where(*key).order_by(pipeline.c.created_at.desc(), pipeline.c.id.desc()))
+    for id in rows.scalars().all():
+        row = connection.execute(select(pipeline).where(pipeline.c.id == id)).mappings().one()
+        yield PipelineRecord.of(row, definition=from_json(row["definition"]))
+
+
+def of_runs(connection: Connection, run_ids: Iterable[str]) -> dict[str, list[AssetThen]]:
+    """The assets as they were defined for each of the runs; runs whose definition is not there are left out."""
+    wanted = select(run.c.id, run.c.project, run.c.pipeline, run.c.definition).where(run.c.id.in_(list(run_ids)))
+    asked: dict[tuple[str, str, str], list[str]] = {}
+    for id, project, name, digest in connection.execute(wanted):
+        asked.setdefault((project, name, digest), []).append(id)
+    found: dict[str, list[AssetThen]] = {}
+    for (project, name, digest), ids in asked.items():
+        key = (pipeline.c.project == project, pipeline.c.name == name, pipeline.c.digest == digest)
+        text = connection.execute(select(pipeline.c.definition).where(*key)).scalar()
+        if text is not None:
+            found |= dict.fromkeys(ids, _definition.decode(text).assets)
+    return found

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from flowstone.foundation.errors import DatabaseError, FlowStoneError, SettingsError
 from flowstone.foundation.texts import storable
+from flowstone.stores.moving import number_anew
 from flowstone.stores.refusals import advice
 
 OLDEST = 13  # pg_current_xact_id, pg_xact_status of xid8
@@ -193,12 +194,14 @@ class PostgresBackend:
             yield connection
 
     def adopt(self) -> None:
-        """Number events anew that another server's transactions numbered: they would hide this server's from the cursor."""
-        strange = "xid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        """Number events anew where another server's transactions numbered them: they would hide this server's from the cursor."""
+        strange = "SELECT EXISTS (SELECT 1 FROM event WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)"
         with self.engine.connect() as connection:
-            if connection.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM event WHERE {strange})").scalar():
-                connection.exec_driver_sql(f"UPDATE event SET xid = 0 WHERE {strange}")
-                connection.commit()
+            if not connection.exec_driver_sql(strange).scalar():
+                return
+        with self.changing() as connection:
+            if connection.exec_driver_sql(strange).scalar():  # another process may have been quicker
+                number_anew(connection)
 
     @staticmethod
     def keep_copy(_version: str) -> Path | None:

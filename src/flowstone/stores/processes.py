@@ -33,6 +33,10 @@ def _stand() -> Update:
     return update(process).where(process.c.id == bindparam("process_id")).values(heartbeat_at=bindparam("now"), ended_at=None)
 
 
+def _tell() -> Update:
+    return update(process).where(process.c.id == bindparam("process_id")).values(handlers=bindparam("figures"))
+
+
 def _newest_attempt() -> Select[tuple[int]]:
     return select(func.coalesce(func.max(attempt.c.id), 0))
 
@@ -63,6 +67,17 @@ def beat(tx: Transaction, id: str, at: int) -> bool:
 def stand(tx: Transaction, id: str, at: int) -> None:
     """Say that the process lives, whoever took it for dead: what it held then was taken from it, and stays so."""
     tx.execute(_stand, {"process_id": id, "now": at})
+
+
+def tell(tx: Transaction, id: str, figures: str) -> None:
+    """Keep the figures of the process's observers, as JSON."""
+    tx.execute(_tell, {"process_id": id, "figures": figures})
+
+
+def recent(connection: Connection, limit: int) -> list[ProcessRecord]:
+    """The processes that began last, the newest first."""
+    rows = connection.execute(select(process).order_by(process.c.started_at.desc(), process.c.id.desc()).limit(limit))
+    return [ProcessRecord.of(row) for row in rows.mappings()]
 
 
 def not_ended(connection: Connection) -> list[ProcessRecord]:

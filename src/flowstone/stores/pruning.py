@@ -6,7 +6,7 @@ a run whose first event is there has all of them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Delete, Table, and_, bindparam, delete, exists, func, or_, select
 
@@ -15,6 +15,7 @@ from flowstone.stores.statements import Builder
 from flowstone.stores.tables import error, event, hold, log, process, run
 
 WINDOW = 5_000  # ids of one transaction
+ALL = 2**63 - 1
 
 
 class Amount(NamedTuple):
@@ -34,7 +35,8 @@ def _free(table: Table) -> ColumnElement[bool]:
 def _old_event() -> ColumnElement[bool]:
     newest = select(func.max(event.c.id)).scalar_subquery()
     age = (event.c.project == bindparam("p"), event.c.at < bindparam("cutoff"), event.c.id < newest)
-    return and_(*age, or_(event.c.run_id.is_(None), _free(event)))
+    folded = (event.c.id <= bindparam("last"), func.coalesce(event.c.xid, 0) < bindparam("open"))
+    return and_(*age, *folded, or_(event.c.run_id.is_(None), _free(event)))
 
 
 def _old_line() -> ColumnElement[bool]:
@@ -89,17 +91,27 @@ def span_before(connection: Connection, table: Table, cutoff: int) -> tuple[int,
     return int(begin), first
 
 
-def old(connection: Connection, kind: Kind, project: str, cutoff: int, window: tuple[int, int]) -> Amount:
+class Limits(NamedTuple):
+    """What may go: rows older than ``cutoff``, and events up to the number ``last`` of transactions before ``open``."""
+
+    cutoff: int
+    last: int = ALL
+    open: int = ALL
+
+
+def old(connection: Connection, kind: Kind, project: str, limits: Limits, window: tuple[int, int]) -> Amount:
     """What of one window would go."""
     amount = select(func.count(), func.coalesce(func.sum(kind.weight), 0)).where(_within(kind.table), kind.is_old)
-    values = {"p": project, "cutoff": cutoff, "low": window[0], "high": window[1]}
-    return Amount(*map(int, connection.execute(amount, values).one()))
+    return Amount(*map(int, connection.execute(amount, _values(project, limits, window)).one()))
 
 
-def delete_old(tx: Transaction, kind: Kind, project: str, cutoff: int, window: tuple[int, int]) -> int:
+def delete_old(tx: Transaction, kind: Kind, project: str, limits: Limits, window: tuple[int, int]) -> int:
     """Delete the old rows of one window; return how many there were."""
-    values = {"p": project, "cutoff": cutoff, "low": window[0], "high": window[1]}
-    return int(tx.execute(kind.deleting, values).rowcount)
+    return int(tx.execute(kind.deleting, _values(project, limits, window)).rowcount)
+
+
+def _values(project: str, limits: Limits, window: tuple[int, int]) -> dict[str, Any]:
+    return {"p": project, "low": window[0], "high": window[1], **limits._asdict()}
 
 
 def runs_with_errors(connection: Connection, project: str, cutoff: int) -> list[tuple[str, Amount]]:

@@ -27,6 +27,8 @@ class ProcessRecord(Record, frozen=True, kw_only=True):
     started_at: int
     heartbeat_at: int
     ended_at: int | None
+    handlers: str = ""
+    """JSON: the figures of its observers and what they lost, as it told them last; empty when it has told nothing."""
 
 
 class RunRecord(Record, frozen=True, kw_only=True):
@@ -47,6 +49,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
     requested_at: int
     ended_at: int | None
     cancel_requested_at: int | None
+    lost: bool = False
+    """Whether it says ``running`` while the process that worked on it is dead: it can be resumed."""
 
 
 class MaterializationRecord(Record, frozen=True, kw_only=True):
@@ -145,7 +149,7 @@ class EventRecord(Record, frozen=True, kw_only=True):
 
 
 class ErrorRecord(Record, frozen=True, kw_only=True):
-    """One recorded error of one attempt."""
+    """One recorded error of one attempt; of what stopped a run before or between attempts ``asset`` is empty, ``attempt`` 0."""
 
     id: str
     run_id: str
@@ -157,9 +161,39 @@ class ErrorRecord(Record, frozen=True, kw_only=True):
     fingerprint: str
     retryable: bool
     cured: int
+    """The attempt that succeeded after it; 0 when none did."""
     context: dict[str, Any]
     traceback: str
     at: int
+    definition: str = ""
+    """The digest of the asset's definition as it was then; empty when it is not known."""
+    tries: int = 0
+    """How many attempts the asset had then; 0 when that is not known."""
+
+
+class ErrorGroupRecord(Record, frozen=True, kw_only=True):
+    """Errors that fail alike, counted for good; ``type``, ``message`` and ``asset`` are those of the newest one."""
+
+    id: str
+    fingerprint: str
+    type: str
+    message: str
+    asset: str
+    status: str
+    """``open``, ``resolved`` or ``muted``; one that came back after it was resolved is open, and says who had resolved it."""
+    errors: int
+    cured: int
+    """How many of them a later attempt cured."""
+    first_error: str
+    last_error: str
+    first_at: int
+    last_at: int
+    decided_at: int | None
+    decided_by: str
+    identity: str
+    reason: str
+    assets: list[str] = []
+    """Those of its newest errors, the newest first."""
 
 
 class LogRecord(Record, frozen=True, kw_only=True):
@@ -174,6 +208,8 @@ class LogRecord(Record, frozen=True, kw_only=True):
     level: str
     logger: str
     message: str
+    fields: dict[str, Any] = {}
+    """What the caller gave as ``extra=``."""
 
 
 class PipelineRecord(Record, frozen=True, kw_only=True):
@@ -185,3 +221,40 @@ class PipelineRecord(Record, frozen=True, kw_only=True):
     definition: dict[str, Any]
     created_at: int
     last_used_at: int
+
+
+class OverdueRecord(Record, frozen=True, kw_only=True):
+    """A value that was late; ``met_at`` when it was found to be there, or nobody waited for it any more."""
+
+    asset: str
+    partition: str
+    due_at: int
+    at: int
+    """When it was said; of one that is due again and again, since when it has been late on end."""
+    met_at: int | None
+
+
+class NotificationRecord(Record, frozen=True, kw_only=True):
+    """A message for one channel: ``pending``, ``delivered`` or ``failed``; ``message`` is what went wrong last."""
+
+    id: str
+    channel: str
+    cause: str
+    subject: str
+    payload: dict[str, Any]
+    status: str
+    tries: int
+    at: int
+    not_before: int | None
+    ended_at: int | None
+    process: str
+    message: str
+
+
+class TickRecord(Record, frozen=True, kw_only=True):
+    """When the duties of a project were last done, by whom; ``did`` is what each of them said, and what is being done now."""
+
+    at: int
+    process: str
+    host: str
+    did: dict[str, Any]

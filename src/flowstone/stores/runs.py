@@ -132,6 +132,11 @@ def project_of(connection: Connection, run_id: str) -> str:
     return str(connection.execute(select(run.c.project).where(run.c.id == run_id)).scalar_one())
 
 
+def trace_of(connection: Connection, run_id: str) -> str:
+    """The trace a run belongs to."""
+    return str(connection.execute(select(run.c.trace_id).where(run.c.id == run_id)).scalar_one())
+
+
 def _held() -> Select[Any]:
     key = (run.c.id == bindparam("run_id"), run.c.process == bindparam("holder"), run.c.status == "running")
     return select(run.c.id).where(*key).with_for_update(read=True)

@@ -324,7 +324,7 @@ notification = Table(
     Column("id", Text, primary_key=True),
     _text("project"),
     _text("channel"),
-    _text("cause"),  # the name of the event
+    _text("cause"),  # as in the setting `on`: run.failed
     _text("subject"),  # what it is about: one message for each cause, subject and channel
     _text("payload"),  # JSON: names, counts, digests and the next command, never data
     _text("status"),  # pending, delivered or failed

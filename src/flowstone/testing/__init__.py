@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flowstone.testing.clock import MovableClock
     from flowstone.testing.flows import isolated_flow, isolated_settings
     from flowstone.testing.io_contract import FileContract, IOManagerContract
+    from flowstone.testing.matchers import expect_events
     from flowstone.testing.run import AssetRun, run_asset
     from flowstone.testing.store_contract import StoreContract
 
@@ -23,6 +24,7 @@ _LAZY = {
     "MovableClock": "clock",
     "StoreContract": "store_contract",
     "capture_events": "capture",
+    "expect_events": "matchers",
     "isolated_flow": "flows",
     "isolated_settings": "flows",
     "run_asset": "run",
@@ -30,7 +32,7 @@ _LAZY = {
 
 __all__ = [
     "AssetRun", "CapturedEvents", "FileContract", "IOManagerContract", "MovableClock", "StoreContract", "capture_events",
-    "isolated_flow", "isolated_settings", "run_asset",
+    "expect_events", "isolated_flow", "isolated_settings", "run_asset",
 ]  # fmt: skip
 
 

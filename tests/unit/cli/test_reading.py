@@ -88,12 +88,13 @@ def test_show_takes_the_beginning_of_an_id(cli, shop):
 
 def test_show_an_error(cli, shop):
     """``show err_…`` has the traceback, one escaped line per line, and where and whether it was cured."""
-    error = next(row for row in cli("errors", "--json").rows if row["asset"] == "total")
+    error = next(row for row in cli("errors", "--each", "--json").rows if row["asset"] == "total")
     said = cli("show", error["id"]).out
 
     assert f"{error['id']}  TimeoutError: slow\n" in said
     assert f"total, attempt 1 of {shop.runs[0]}" in said
-    assert "now          cured by attempt 2\n" in said
+    assert "now          cured by attempt 2 of 3\n" in said
+    assert cli("errors", "show", error["id"][:12]).out == said
     assert 'raise TimeoutError("slow")\n' in said
     assert cli("show", error["id"], "--json").json["cured"] == 2
 
@@ -113,12 +114,12 @@ def test_show_an_output(cli, shop):
 
 
 def test_errors_say_whether_they_were_cured(cli, shop):
-    """``errors`` has one row for each failed attempt; an asset or a run can be named."""
-    said = plain(cli("errors").out)
+    """``errors --each`` has one row for each failed attempt; an asset or a run can be named."""
+    said = plain(cli("errors", "--each").out)
 
-    assert "  ID  broken  attempt 1  not cured           ValueError: no\\nsuch thing\n" in said
-    assert "  ID  total   attempt 1  cured by attempt 2  TimeoutError: slow\n" in said
-    assert [row["asset"] for row in cli("errors", "total", "--json").rows] == ["total"]
+    assert "  ID  broken  attempt 1  not cured                ValueError: no\\nsuch thing\n" in said
+    assert "  ID  total   attempt 1  cured by attempt 2 of 3  TimeoutError: slow\n" in said
+    assert [row["asset"] for row in cli("errors", "--each", "--asset", "total", "--json").rows] == ["total"]
     assert cli("errors", "--run", shop.runs[1]).out == "No errors are recorded.\n"
 
 
@@ -130,7 +131,7 @@ def test_logs_are_escaped_redacted_and_chosen(cli, shop):
     assert "info    orders#1 three of them\n" in said
     assert "info    orders#1 stdout: printed\n" in said
     assert [row["level"] for row in cli("logs", shop.runs[0], "--level", "warning", "--json").rows] == ["warning"]
-    assert [row["message"] for row in cli("logs", shop.runs[0], "--grep", "^pr.nted$", "--json").rows] == ["printed"]
+    assert [row["msg"] for row in cli("logs", shop.runs[0], "--grep", "^pr.nted$", "--json").rows] == ["printed"]
     assert cli("logs", shop.runs[0], "--asset", "total").out == f"{shop.runs[0]} kept no such lines.\n"
 
 

@@ -76,7 +76,7 @@ def test_what_assets_print_is_shown_once_and_escaped(cli, folder):
     assert said.out.count("hello") == 1
     assert "\x1b[31m" not in said.out
     kept = cli("logs", cli("runs", "--json").rows[0]["id"], "--json").rows
-    assert [line["message"] for line in kept] == ["hello \x1b[31mred"]
+    assert [line["msg"] for line in kept] == ["hello \x1b[31mred"]
 
 
 def test_up_to_date_is_reused_and_forced_is_computed(cli, folder):

@@ -67,7 +67,7 @@ def test_log_lines_are_kept_with_their_attempt(capture, attempt, clock):
     with attempt():
         log.warning("%d orders", 3)
 
-    assert capture.take() == [(SCOPE, clock.now_ns(), "warning", "acme.orders", "3 orders")]
+    assert capture.take() == [(SCOPE, clock.now_ns(), "warning", "acme.orders", "3 orders", "")]
     assert capture.take() == []
 
 

@@ -5,15 +5,33 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowstone.events.catalogue import ErrorRecorded, MaterializationException, RunStart, RunSuspended
+from flowstone.events.catalogue import (
+    ErrorRecorded,
+    HandlerFailed,
+    MaterializationException,
+    RunStart,
+    RunStop,
+    RunSuspended,
+)
 from flowstone.events.context import Scope, current
+from flowstone.events.trace import span_id_of
 from flowstone.foundation.texts import storable
-from flowstone.observability.logs import ConsoleFormatter, JsonFormatter, configure, log_event, one_line
+from flowstone.observability.lines import Line
+from flowstone.observability.logs import (
+    ConsoleFormatter,
+    JsonFormatter,
+    configure,
+    log_event,
+    log_events,
+    one_line,
+    relay,
+)
 
 
 def record(message="text", *args, name="acme.log", level=logging.INFO, **extra):
@@ -64,24 +82,38 @@ def test_a_json_line_has_the_record():
     assert "\n" not in text
     assert json.loads(text) == {
         "ts": "2026-01-01T00:00:00.250000Z", "level": "info", "logger": "acme.log", "msg": "a\nb", "traceback": "ValueError: x",
+        "pid": os.getpid(),
     }  # fmt: skip
 
 
 def test_a_json_line_has_the_context(scope):
-    """Within an attempt every line says which; the fields of an event stand beside it."""
-    line = json.loads(JsonFormatter().format(record(flowstone={"event": "acme.tick", "number": 3})))
+    """Within an attempt every line says which, and what the caller gave as ``extra`` stands apart."""
+    line = json.loads(JsonFormatter().format(record(number=3, run_id="forged", ts="forged")))
 
-    assert line | {"ts": ""} == {
+    assert line | {"ts": "", "pid": 0} == {
         "ts": "", "level": "info", "logger": "acme.log", "msg": "text", "run_id": "run_1", "asset": "orders", "partition": "eu",
-        "attempt": 2, "trace_id": "f" * 32, "event": "acme.tick", "number": 3,
+        "attempt": 2, "trace_id": "f" * 32, "span_id": span_id_of("run_1", "orders", "eu", 2), "pid": 0,
+        "fields": {"number": 3, "run_id": "forged", "ts": "forged"},
     }  # fmt: skip
 
 
-def test_what_json_cannot_hold_does_not_cost_the_line():
-    """A value without a JSON form and half a surrogate pair are written as text."""
-    line = json.loads(JsonFormatter().format(record("a \ud800", flowstone={"thing": {1, 2}.__class__})))
+def test_every_line_says_where_it_comes_from():
+    """What holds for the whole process is in each line, behind what happened, in the documented order."""
+    about = {"version": "1", "worker": "proc_1", "host": "h", "environment": "prod", "pipeline": "shop"}
+    line = json.loads(JsonFormatter(about=about).format(record()))
 
-    assert (line["msg"], line["thing"]) == ("a \\ud800", "<class 'set'>")
+    assert list(line) == [
+        "ts", "level", "logger", "msg", "pipeline", "environment", "host", "pid", "worker", "version",
+    ]  # fmt: skip
+    assert about.items() <= line.items()
+
+
+def test_what_json_cannot_hold_does_not_cost_the_line():
+    """Half a surrogate pair, a number no reader has and a value without a JSON form are written as text."""
+    line = json.loads(JsonFormatter().format(record("a \ud800", thing={1, 2}.__class__, big=10**5000, none=float("nan"))))
+
+    assert line["msg"] == "a \\ud800"
+    assert line["fields"] == {"thing": "<class 'set'>", "big": "a number of 16610 bits", "none": "nan"}
 
 
 @given(st.text(), st.text())
@@ -105,10 +137,82 @@ def test_events_are_rendered_with_their_level_and_fields(caplog):
     assert [entry.levelname for entry in caplog.records] == ["INFO", "WARNING", "WARNING", "ERROR"]
     assert {entry.name for entry in caplog.records} == {"flowstone.events"}
     assert caplog.messages[1] == "A run stopped before its end and can be resumed run_id=run_1 pipeline=shop reason=interrupted"
-    assert caplog.records[1].flowstone == {
-        "event": "flowstone.run.suspended", "pipeline": "shop", "run_id": "run_1", "reason": "interrupted",
-    }  # fmt: skip
-    assert "partition" not in caplog.records[2].flowstone
+    assert caplog.records[1].flowstone_event == (
+        "flowstone.run.suspended", {"pipeline": "shop", "run_id": "run_1", "reason": "interrupted"},
+    )  # fmt: skip
+    assert "partition" not in caplog.records[2].flowstone_event.fields
+
+
+def told(happened, observer=log_event):
+    """The JSON line of an event."""
+    records = []
+    collecting = logging.Handler()
+    collecting.emit = records.append
+    logger = logging.getLogger("flowstone.events")
+    level = logger.level
+    logger.addHandler(collecting)
+    logger.setLevel(logging.INFO)
+    try:
+        observer(happened)
+    finally:
+        logger.removeHandler(collecting)
+        logger.setLevel(level)
+    return json.loads(JsonFormatter().format(records[0]))
+
+
+def test_an_events_line_has_its_name_fields_and_span():
+    """The fields stand in the line by their names, with the attempt's span; one that would pass for another is set apart."""
+    place = {"asset": "orders", "partition": "eu", "run_id": "run_1", "attempt": 2, "trace_id": "f" * 32}
+    line = told(ErrorRecorded(at=1, type="E", retryable=True, error="err_1", fingerprint="f1", message="m", **place))
+    failed = told(HandlerFailed(
+        at=1, handler="h", event="acme.tick", kind="slow", duration_ns=1, quarantine_ns=2, type="", message="m",
+    ))  # fmt: skip
+
+    assert list(line)[:13] == [
+        "ts", "level", "logger", "event", "msg", "run_id", "asset", "partition", "attempt", "type", "fingerprint", "retryable",
+        "trace_id",
+    ]  # fmt: skip
+    assert (line["event"], line["level"], line["span_id"]) == (
+        "flowstone.error", "error", span_id_of("run_1", "orders", "eu", 2),
+    )  # fmt: skip
+    assert (failed["event"], failed["fields"]) == ("flowstone.handler.failure", {"event": "acme.tick"})
+
+
+def test_a_run_says_where_its_state_is_and_how_it_ended():
+    """The line of the start has what the observer was told of the place; that of the end the counts and an exit code."""
+    run = {"at": 1, "pipeline": "shop", "run_id": "run_1"}
+    start = RunStart(steps=2, partition="", actor="ann", identity="os", definition="d1", **run)
+    begun = told(start, log_events({"state": "/srv/shop", "database": "postgresql://db1/fin", "environment": "prod"}))
+    ended = [
+        told(RunStop(outcome=outcome, duration_ns=5, success=1, reused=2, failed=3, skipped=0, **run))
+        for outcome in ("success", "partial")
+    ]
+
+    assert (begun["definition"], begun["actor"], begun["state"], begun["database"]) == (
+        "d1", "ann", "/srv/shop", "postgresql://db1/fin",
+    )  # fmt: skip
+    assert [(line["success"], line["reused"], line["failed"], line["exit_code"]) for line in ended] == [(1, 2, 3, 0), (1, 2, 3, 1)]
+
+
+def test_captured_lines_without_a_record_are_shown_in_the_same_shape():
+    """A print, or a child's line, is shown as a record of its logger is: with its own time, attempt and fields; by level."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    handler.setLevel("INFO")
+    scope = Scope("run_1", "orders", "eu", 2, "f" * 32)
+    show = relay(handler, prints=True)
+    show(Line(scope, 1_767_225_600_250_000_000, "info", "stdout", "a\u2028b", ""))
+    show(Line(scope, 1, "debug", "acme", "quiet", ""))
+    show(Line(scope, 1, "warning", "acme", "loud", '{"rows":3}'))
+    relay(handler, prints=False)(Line(scope, 1, "info", "stderr", "printed", ""))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    assert [(line["logger"], line["level"], line["msg"]) for line in lines] == [
+        ("stdout", "info", "a\u2028b"), ("acme", "warning", "loud"),
+    ]  # fmt: skip
+    assert (lines[0]["ts"], lines[0]["asset"], lines[0]["attempt"]) == ("2026-01-01T00:00:00.250000Z", "orders", 2)
+    assert lines[1]["fields"] == {"rows": 3}
 
 
 @pytest.mark.parametrize(("form", "begins"), [("json", '{"ts":'), ("console", "")])

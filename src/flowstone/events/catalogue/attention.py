@@ -67,7 +67,7 @@ class _OfNotification(Event, frozen=True, kw_only=True):
     notification: Attribute
     channel: Label
     cause: Label
-    """What it is about: the name of the event that caused it."""
+    """What it is about, as in the setting ``on``: ``run.failed``, ``asset.overdue`` and so on."""
     tries: Count
 
 

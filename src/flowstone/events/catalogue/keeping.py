@@ -58,7 +58,7 @@ class DbPruned(Event, frozen=True, kw_only=True):
     """Old records, or files nothing refers to, were removed: one event for each transaction or batch."""
 
     kind: Label
-    """``events``, ``logs``, ``errors``, ``processes`` or ``files``."""
+    """``events``, ``logs``, ``errors``, ``messages``, ``processes`` or ``files``."""
     removed: Count
     size_bytes: Bytes = 0
     before: int = 0

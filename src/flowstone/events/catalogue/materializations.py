@@ -80,6 +80,13 @@ class MaterializationSkipped(OfAsset, frozen=True, kw_only=True):
     message: Text
 
 
+@event("flowstone.materialization.cancelled")
+class MaterializationCancelled(OfAsset, frozen=True, kw_only=True):
+    """A materialization that was to be tried again ended with its run, which was cancelled; what had not begun has no record."""
+
+    message: Text
+
+
 @event("flowstone.asset.observed")
 class AssetObserved(OfAsset, frozen=True, kw_only=True):
     """An observed source has a version that was not seen before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowstone.events.catalogue.shapes import OfAttempt
-from flowstone.events.event import Attribute, Count, Event, Label, Nanoseconds, Text, event
+from flowstone.events.event import Attribute, Count, Event, Flag, Label, Nanoseconds, Text, event
 
 
 @event("flowstone.error")
@@ -11,7 +11,7 @@ class ErrorRecorded(OfAttempt, frozen=True, kw_only=True):
     """An error was recorded: once, by the settlement of its attempt."""
 
     type: Label
-    retryable: bool
+    retryable: Flag
     error: Attribute
     fingerprint: Attribute
     message: Text

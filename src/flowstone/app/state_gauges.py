@@ -1,0 +1,120 @@
+"""The gauges of a deployment: each is read from its state when it is asked for, what takes long at most once a minute."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from flowstone.app.conditions import Conditions
+from flowstone.app.wiring import Deployment
+from flowstone.assets.due import DueAgain, DueDays, due_times
+from flowstone.assets.keys import encode_key
+from flowstone.execution import lost
+from flowstone.foundation.clock import NANOSECONDS, as_datetime
+from flowstone.observability import defaults
+from flowstone.observability.families import Sample
+from flowstone.stores import overdue, pipelines, processes, state, ticks
+from flowstone.stores.database import Connection
+from flowstone.stores.tables import SCHEMA_VERSION
+
+EVERY = 60 * NANOSECONDS
+WHOLE = "(all)"
+"""Stands for the tables of a database that does not tell their sizes apart."""
+
+Told = Iterator[tuple[str, list[Sample]]]
+
+
+class Gauges:
+    """Reads the gauges of one deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment, self._project = deployment, deployment.settings.project
+        self._kept: dict[str, list[Sample]] = {}
+        self._kept_at: int | None = None
+
+    def read(self) -> dict[str, list[Sample]]:
+        """The samples of every gauge by its name."""
+        database, now = self._deployment.reading(), self._deployment.clock.monotonic_ns()
+        seldom = self._kept_at is None or now - self._kept_at >= EVERY
+        with database.reading() as connection:
+            found = {**dict(self._work(connection)), **dict(self._late(connection)), **dict(self._store(connection))}
+            if seldom:
+                self._kept = dict(self._large(connection))
+        if seldom:
+            self._kept[defaults.OUTDATED.name] = self._outdated()
+            self._kept_at = now
+        return {**found, **self._kept}
+
+    def _work(self, connection: Connection) -> Told:
+        running, waiting = (state.runs_of(connection, self._project, status) for status in ("running", "waiting"))
+        yield defaults.RUNS_IN_FLIGHT.name, _by({of.pipeline: of.runs for of in running})
+        yield defaults.RUNS_WAITING.name, _by({of.pipeline: of.runs for of in waiting})
+        yield defaults.RUN_OLDEST.name, _by({of.pipeline: of.oldest / NANOSECONDS for of in running})
+        yield defaults.IN_FLIGHT.name, _by(state.running(connection, self._project))
+        now, locks = self._deployment.reading().now(), self._deployment.locks
+        dead = [process for process in processes.not_ended(connection) if not lost.is_alive(process, locks, now)]
+        yield defaults.WORKERS_LOST.name, _one(len(dead))
+        yield defaults.ERROR_GROUPS_OPEN.name, _one(state.open_groups(connection, self._project))
+
+    def _late(self, connection: Connection) -> Told:
+        found = overdue.unmet(connection, self._project)
+        late = Counter(record.asset for record in found)
+        due = {
+            record.asset: record.due_at / NANOSECONDS for record in reversed(found)
+        }  # the longest overdue is the last, and stays
+        now = as_datetime(self._deployment.reading().now())
+        for described in _described(connection, self._project):
+            name, times = described["name"], due_times(described)
+            if times is not None:
+                late.setdefault(name, 0)
+                following = None if name in due else self._next_due(connection, name, times, now)
+                due |= {name: following} if following is not None else {}
+        yield defaults.DUE.name, _by(due)
+        yield defaults.OVERDUE.name, _by(late)
+
+    def _next_due(self, connection: Connection, asset: str, times: DueDays | DueAgain, now: datetime) -> float | None:
+        """When the asset is due next; ``None`` while nothing tells: it has never been computed, or has no partition ahead."""
+        if isinstance(times, DueDays):
+            deadline = times.ahead(now)
+            return deadline.due_at.timestamp() if deadline is not None else None
+        if times.longest is None:
+            return times.ahead(now)[0].timestamp()
+        made = [overdue.confirmed_at(connection, self._project, asset, encode_key(key)) for key in times.keys]
+        oldest = min((at for at in made if at is not None), default=None)
+        return oldest / NANOSECONDS + times.longest.total_seconds() if oldest is not None else None
+
+    def _store(self, connection: Connection) -> Told:
+        tick = ticks.last(connection, self._project)
+        yield defaults.TICK_LAST.name, _one(tick.at / NANOSECONDS) if tick is not None and tick.at else []
+        labels = (version("flowstone"), SCHEMA_VERSION, self._deployment.settings.environment or "")
+        yield defaults.BUILD.name, [Sample(labels, 1.0)]
+        each = state.bytes_of_tables(connection) or {WHOLE: self._deployment.reading().backend.size()}
+        yield defaults.STORE_BYTES.name, _by(each)
+
+    def _large(self, connection: Connection) -> Told:
+        """What reads whole tables."""
+        yield defaults.STORE_ROWS.name, _by(dict(state.rows_of(connection)))
+        kept = state.kept_by(connection, self._project)
+        sizes = [(of.manager, at, size) for of in kept for at, size in (("current", of.current), ("superseded", of.superseded))]
+        yield defaults.OUTPUTS_BYTES.name, [Sample((manager, at), float(size)) for manager, at, size in sizes]
+
+    def _outdated(self) -> list[Sample]:
+        conditions = Conditions(self._deployment, None)
+        found = conditions.newest(conditions.named(()))
+        return _by({condition.asset: condition.state == "outdated" for condition in found})
+
+
+def _described(connection: Connection, project: str) -> Iterator[dict[str, Any]]:
+    for record in pipelines.newest(connection, project):
+        yield from record.definition["assets"]
+
+
+def _by(figures: Mapping[str, float]) -> list[Sample]:
+    return [Sample((label,), float(value)) for label, value in sorted(figures.items())]
+
+
+def _one(value: float) -> list[Sample]:
+    return [Sample((), float(value))]

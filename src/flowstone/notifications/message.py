@@ -1,0 +1,130 @@
+"""What a message says: names, counts, digests and the next command, never data; and the words of each cause."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from flowstone.assets.keys import decode_key, display_key, escape
+from flowstone.events.catalogue import AssetOverdue, ErrorGroupOpened, ErrorGroupRegressed, RunStop, TelemetryLost
+from flowstone.events.event import Event
+from flowstone.foundation.clock import as_datetime
+from flowstone.foundation.durations import show_duration
+from flowstone.foundation.errors import PartitionError
+from flowstone.foundation.texts import cut
+from flowstone.stores import notifications
+from flowstone.stores.database import Transaction
+
+NAMED = 5
+MINUTE = 60_000_000_000
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message, the same for every channel."""
+
+    cause: str
+    project: str
+    environment: str
+    title: str
+    facts: dict[str, str]
+    command: str
+    """What to type next."""
+    at: int
+
+
+class Drafted(NamedTuple):
+    """What an event says: the cause as in the setting ``on``, what it is about, and the words."""
+
+    cause: str
+    subject: str
+    title: str
+    facts: dict[str, str]
+    command: str
+
+
+def draft(happened: Event, project: str, tx: Transaction) -> Drafted | None:
+    """Return what *happened* says, ``None`` when it is nothing to tell anybody."""
+    writer = _WRITERS.get(type(happened))
+    return writer(happened, project, tx) if writer is not None else None
+
+
+def _run(happened: RunStop, project: str, tx: Transaction) -> Drafted | None:
+    outcome = happened.outcome
+    if outcome == "success":
+        if notifications.ended_before(tx, project, happened.pipeline, happened.run_id) not in ("failed", "partial"):
+            return None
+        outcome = "recovered"
+    elif outcome not in ("failed", "partial"):
+        return None
+    counts = {word: getattr(happened, word) for word in ("success", "reused", "failed", "skipped")}
+    facts = {
+        "pipeline": happened.pipeline,
+        "run": happened.run_id,
+        "steps": ", ".join(f"{count:,} {word}" for word, count in counts.items() if count),
+        "took": show_duration(max(1, round(happened.duration_ns / 1e9)) * 1_000_000_000),
+    }
+    failed = notifications.failed_in(tx, happened.run_id) if outcome != "recovered" else []
+    if failed:
+        more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+        facts["failed"] = ", ".join(place(*one) for one in failed[:NAMED]) + more
+    word = "is well again" if outcome == "recovered" else f"ended {outcome}"
+    return Drafted(f"run.{outcome}", happened.run_id, f"{happened.pipeline} {word}", facts, f"flowstone show {happened.run_id}")
+
+
+def _overdue(happened: AssetOverdue, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001 - one signature for all
+    late = max(0, happened.at - happened.due_at) // MINUTE * MINUTE
+    facts = {"pipeline": happened.pipeline, "asset": happened.asset}
+    if happened.partition:
+        facts["partition"] = cut(_key(happened.partition))
+    facts["due"] = as_datetime(happened.due_at).strftime("%Y-%m-%d %H:%M UTC")
+    if late:
+        facts["late by"] = show_duration(late)
+    if happened.owners:
+        facts["owners"] = happened.owners
+    option = f" --partition {shlex.quote(_key(happened.partition))}" if happened.partition else ""
+    subject = f"{happened.asset} {happened.partition} {happened.due_at}"
+    title = f"{place(happened.asset, happened.partition)} is overdue"
+    return Drafted("asset.overdue", subject, title, facts, f"flowstone explain {happened.asset}{option}")
+
+
+def _group(happened: ErrorGroupOpened | ErrorGroupRegressed, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001
+    group = f"grp_{happened.fingerprint}"
+    facts = {"type": happened.type, "asset": happened.asset or "-", "group": group}
+    what = f"{happened.type} in {happened.asset}" if happened.asset else happened.type
+    command = f"flowstone errors show {group}"
+    if isinstance(happened, ErrorGroupRegressed):
+        return Drafted("error_group.regressed", happened.error, f"{what} is back", facts, command)
+    return Drafted("error_group.opened", happened.error, f"{what} is new", facts, command)
+
+
+def _lost(happened: TelemetryLost, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001
+    facts = {"sink": happened.sink, "reason": happened.reason, "events": f"{happened.lost:,}", "process": happened.process}
+    subject = f"{happened.process} {happened.sink} {happened.reason}"
+    return Drafted("telemetry.lost", subject, f"{happened.sink} did not see everything", facts, "flowstone handlers")
+
+
+_WRITERS: dict[type[Event], Callable[[Any, str, Transaction], Drafted | None]] = {
+    RunStop: _run,
+    AssetOverdue: _overdue,
+    ErrorGroupOpened: _group,
+    ErrorGroupRegressed: _group,
+    TelemetryLost: _lost,
+}
+CAUSING = tuple(_WRITERS)
+"""The events that may cause a message."""
+
+
+def _key(partition: str) -> str:
+    """An encoded partition as people read it; one that was masked is no key any more, and stays as it is."""
+    try:
+        return display_key(decode_key(partition))
+    except PartitionError:
+        return escape(partition)
+
+
+def place(asset: str, partition: str) -> str:
+    """``orders``, or ``orders 2026-11-23``."""
+    return f"{asset} {cut(_key(partition))}" if partition else asset
