@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import dispatch, graphs, logs, page, postgres, processes, reading, steps
+from benchmarks import dispatch, graphs, logs, page, postgres, processes, reading, scrape, steps, telemetry
 from benchmarks.measure import FULL, TINY, Bench
 
 GROUPS: dict[str, Callable[[Bench], None]] = {
@@ -19,6 +19,8 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "process": processes.measure,
     "reading": reading.measure,
     "postgres": postgres.measure,
+    "telemetry": telemetry.measure,
+    "scrape": scrape.measure,
 }
 
 

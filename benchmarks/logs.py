@@ -106,10 +106,14 @@ def _kept(bench: Bench) -> None:
     grown = []
     for body in (quiet, talks):
         home = bench.scratch()
-        with FlowStone(Pipeline("lines", [asset(name="lines", io="memory")(body)]), home=home, echo=lambda text: None) as flow:
+        with FlowStone(Pipeline("lines", [asset(name="lines", io="memory")(body)]), home=home, echo=_nobody) as flow:
             flow.run().raise_if_failed()
         grown.append(os.path.getsize(home / "flowstone.db"))
     bench.report("a line in the database", "bytes", [(grown[1] - grown[0]) / number])
+
+
+def _nobody(text: str) -> None:  # noqa: ARG001 - who hears what assets print
+    return None
 
 
 def _logger(name: str) -> logging.Logger:

@@ -27,6 +27,7 @@ class Sizes(NamedTuple):
     steps: int = 1_000
     lines: int = 2_000
     graphs: tuple[int, ...] = (1_000, 10_000, 100_000)
+    series: tuple[int, ...] = (1_000, 10_000)
     history: Shape = Shape(assets=200, partitions=50, rounds=100)
     verbs: int | None = None
     """How many of the reading verbs; ``None``: all of them."""
@@ -34,7 +35,8 @@ class Sizes(NamedTuple):
 
 FULL = Sizes()
 TINY = Sizes(
-    1, calls=20, chain=4, fan=5, steps=6, lines=5, graphs=(300,), history=Shape(assets=42, partitions=2, rounds=2), verbs=2
+    1, calls=20, chain=4, fan=5, steps=6, lines=5, graphs=(300,), series=(20,), history=Shape(assets=42, partitions=2, rounds=2),
+    verbs=2,
 )
 
 

@@ -44,6 +44,8 @@ TITLES = {
     "process": "Processes and memory",
     "reading": "Questions on a long history",
     "postgres": "PostgreSQL",
+    "telemetry": "OpenTelemetry",
+    "scrape": "Metrics",
 }
 
 INTRO = """<!-- Written by `python -m benchmarks --write` from docs/performance.json: measure again instead of editing. -->

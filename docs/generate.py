@@ -20,6 +20,7 @@ from flowstone.observability.alerts import ALERTS
 from flowstone.observability.defaults import METRICS
 from flowstone.observability.fold import KINDS
 from flowstone.observability.grafana import dashboard_file
+from flowstone.observability.otel_names import ATTRIBUTES, SPANS, UNITS, instrument_name
 from flowstone.observability.rule_files import rule_tests_file, rules_file
 
 SCHEMAS = "reference/events.schema.json"
@@ -34,8 +35,8 @@ Names end in `start` and exactly one of `stop` and `exception`, or tell of a poi
 are left out of the recorded payload.
 
 A *label* has few distinct values, a *measurement* can be summed, an *attribute* identifies, a *text* is redacted. Their
-JSON Schemas are in [events.schema.json](events.schema.json); events and fields may be added at any time, what breaks a reader raises
-its `version`. Read them with `flowstone events` or `FlowStone.events`; hear them with `FlowStone.attach` ([how
+JSON Schemas are in [events.schema.json](events.schema.json): events and fields may be added at any time, what breaks a reader
+raises its `version`. Read them with `flowstone events` or `FlowStone.events`; hear them with `FlowStone.attach` ([how
 to](../how-to/events-of-your-own.md#handlers)).
 """
 
@@ -60,6 +61,13 @@ Names carry the unit: a time is in seconds, a size in bytes. No metric has a lab
 counters and histograms name a run and its trace. Beyond `metrics.max_series` sets of label values, what is new is counted under
 `__overflow__`.
 [How to](../how-to/metrics-of-your-own.md) define your own.
+"""
+
+OPENTELEMETRY = """# OpenTelemetry
+
+What FlowStone tells [OpenTelemetry](../how-to/opentelemetry.md), as in `src/flowstone/observability/otel_names.py`. Where
+there are conventions (CI/CD, errors, exceptions; v1.44) they are followed. Empty values are left out. Log records of events have
+the event's name, and its other fields as `flowstone.FIELD`; those of your events as `NAME.FIELD`.
 """
 
 ALERTS_PAGE = """# Alerts
@@ -186,7 +194,20 @@ def metrics() -> str:
     return "".join(parts)
 
 
+def opentelemetry() -> str:
+    """The page of every span, attribute and instrument."""
+    parts = [NOTE, OPENTELEMETRY, "\n## Spans\n\n| name | kind | stands for |\n|---|---|---|\n"]
+    parts += [f"| `{name}` | {kind} | {meaning} |\n" for name, kind, meaning in SPANS]
+    parts.append("\n## Attributes\n\n| attribute | on | meaning |\n|---|---|---|\n")
+    parts += [f"| `{one.name}` | {one.on} | {one.meaning} |\n" for one in ATTRIBUTES]
+    parts.append("\n## Instruments\n\n| instrument | unit | metric |\n|---|---|---|\n")
+    told = [metric for metric in METRICS if metric.sources]
+    parts += [f"| `{instrument_name(m.name, m.unit)}` | `{UNITS[m.unit]}` | `{m.name}` |\n" for m in told]
+    return "".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/opentelemetry.md": opentelemetry,
     "reference/alerts.md": alerts,
     "../deploy/grafana/flowstone-dashboard.json": dashboard_file,
     "../deploy/prometheus/flowstone-alerts.yml": rules_file,

@@ -30,11 +30,12 @@ def bench(folder, *names):
 
 def test_costs_of_events_and_steps_are_measured(tmp_path):
     """Events, steps, executors and graphs have a line for each case, with a floor and what was kept of the budget."""
-    lines = bench(tmp_path, "dispatch", "step", "executors", "graph")
+    lines = bench(tmp_path, "dispatch", "step", "executors", "graph", "scrape")
 
     assert {"emit unheard", "captured log line", "no-op step, memory IO", "plan 300 assets", "fan of 5, files, process"} <= set(
         lines
     )
+    assert lines["scrape of 20 series"]["shown"] > 20
     assert {"case", "unit", "median", "min", "max", "n", "floor", "ratio", "budget", "met"} <= set(lines["no-op step, memory IO"])
     assert lines["no-op step, memory IO"]["statements"] > 3
     assert "fan of 5, memory, process" not in lines

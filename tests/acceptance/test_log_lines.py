@@ -78,7 +78,7 @@ def project(tmp_path, database_url):
 @pytest.mark.parametrize("executor", ["inline", "process"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_line_of_a_run_has_one_shape(project, executor):
-    """FlowStone's lines, users' log lines and prints, of this process and of children, are JSON lines that say where they are from."""
+    """FlowStone's lines, users' records and prints, of this process and of children, are JSON lines that say where from."""
     said = project.flowstone(
         "run", "broken", "--executor", executor, FLOWSTONE_LOGS_FORMAT="json", FLOWSTONE_LOGS_LEVEL="info", FLOWSTONE_ENV=""
     )
@@ -88,7 +88,7 @@ def test_every_line_of_a_run_has_one_shape(project, executor):
     by_event = {line["event"]: line for line in lines if "event" in line}
 
     assert said.returncode == 1
-    assert [line["event"] for line in lines if "event" in line and "handler" not in line["event"]] == [e["name"] for e in recorded]
+    assert [line["event"] for line in lines if "event" in line] == [event["name"] for event in recorded]
     for line in lines:
         known = [name for name in line if name in FIELDS]
         assert known == sorted(known, key=FIELDS.index)
@@ -115,7 +115,9 @@ def test_every_line_of_a_run_has_one_shape(project, executor):
     kept = project.flowstone("logs", run, "--json").stdout.splitlines()
     shown = [line for line in lines if "event" not in line]
     same = ("level", "logger", "msg", "run_id", "asset", "attempt", "trace_id", "span_id", "fields")
-    assert [[json.loads(line).get(name) for name in same] for line in kept] == [[line.get(name) for name in same] for line in shown]
+    assert [[line.get(name) for name in same] for line in map(json.loads, kept)] == [
+        [line.get(name) for name in same] for line in shown
+    ]
 
 
 def test_a_follower_sees_what_a_child_said_and_that_its_process_was_killed(project):
@@ -133,6 +135,7 @@ def test_a_follower_sees_what_a_child_said_and_that_its_process_was_killed(proje
     assert project.flowstone("logs", run, "--grep", "last").stdout == first
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_groups_of_lines_are_separated_and_filters_go_together(project):
     """``-C`` puts ``--`` between groups that do not touch; attempt, level, limit choose, in words as in JSON."""
     project.flowstone("run", "orders")

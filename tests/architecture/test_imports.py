@@ -29,3 +29,16 @@ def test_nothing_heavy_is_loaded(statement):
 
     assert done.returncode == 0, done.stderr
     assert sorted(set(HEAVY) & set(json.loads(done.stdout))) == []
+
+
+def test_only_who_shows_metrics_loads_a_server(house):
+    """Of the verbs only ``flowstone metrics``, and what ``run --metrics`` asks for, loads the web server and the exposition."""
+    verbs = [module.name for module in house if module.room == "flowstone.cli" and not module.is_package]
+    names = [name.removeprefix("src/").removesuffix(".py").replace("/", ".") for name in verbs]
+    light = sorted(set(names) - {"flowstone.cli.metrics", "flowstone.cli.exporting"})
+    heavy = ("http.server", "prometheus_client")
+    code = f"import sys, {', '.join(light)}\nprint([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+
+    assert len(light) > 20
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -57,7 +57,8 @@ class Server:
             self.port = free_port()
             self.url = f"http://127.0.0.1:{self.port}"
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(command(self.port), cwd=folder, stdout=log, stderr=log, preexec_fn=_end_with_us)
+                options = {"cwd": folder, "stdout": log, "stderr": log, "preexec_fn": _end_with_us}
+                self._process = subprocess.Popen(command(self.port), **options)
             wait_until(lambda: self._is_ready(ready) or self._process.poll() is not None, f"{command(0)[0]} answers")
             if self._process.poll() is None:
                 return

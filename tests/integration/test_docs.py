@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import click
 import pytest
+from opentelemetry import trace as trace_api
 
 from flowstone.cli.main import flowstone
 
@@ -106,6 +107,7 @@ def plain(text: str) -> str:
     """What a command printed without what differs from run to run: ids, times, digests, places, the machine."""
     for pattern, put in (
         (r"\b(run|err)_[0-9a-z]{12}\b", r"\1_ID"),
+        (r"\bgrp_[0-9a-f]{16}\b", "grp_ID"),
         (r"\b[0-9a-f]{4,64}\.\.", "DIGEST.."),
         (r"\b\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?", "TIME"),
         (r"\b\d\d:\d\d:\d\d\b", "TIME"),
@@ -122,6 +124,13 @@ def plain(text: str) -> str:
 def lines_of(text: str) -> list[str]:
     """The lines of a text that are not blank, each gap one space."""
     return [squeezed for line in text.split("\n") if (squeezed := " ".join(line.split()))]
+
+
+@pytest.fixture(autouse=True)
+def telemetry_of_its_own(monkeypatch):
+    """What a page sets up of OpenTelemetry ends with it."""
+    monkeypatch.setattr(trace_api, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace_api, "_TRACER_PROVIDER_SET_ONCE", type(trace_api._TRACER_PROVIDER_SET_ONCE)())
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)

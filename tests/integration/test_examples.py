@@ -67,6 +67,15 @@ SHOWS = {
         "histogram acme_upload_seconds eu [2, 0, 0, 0]",
         "metric 'acme_orders_total': run_id cannot be a label",
     ],
+    "12_tracing.py": [
+        "nightly job",
+        "  RUN shop",
+        "    orders",
+        "      acme.upload",
+        "        PUT",
+        "    total TimeoutError (from orders)",
+        "      load orders",
+    ],
     "07_lineage_and_explain.py": [
         "headline v2  <- average v2",
         "average v2   <- prices v2",

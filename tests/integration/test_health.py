@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import select
 
@@ -101,3 +104,15 @@ def test_a_standby_is_not_ready(new_postgres_url, tmp_path):
     with FlowStone(settings=settings) as flow:
         assert told(flow) == [("database", True), ("schema", True), ("writable", False)]
         assert "read-only" in flow.health()[-1].text
+
+
+def test_many_who_ask_at_once_open_one_database(flow, settings):
+    """Threads that ask before anything is open, as scrapes do, get one and the same database."""
+    with FlowStone(settings=settings) as fresh, ThreadPoolExecutor(8) as pool:
+        together = threading.Barrier(8)
+
+        def ask(_):
+            together.wait()
+            return fresh._deployment.reading()
+
+        assert len(set(map(id, pool.map(ask, range(8))))) == 1

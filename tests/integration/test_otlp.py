@@ -227,7 +227,9 @@ def test_a_killed_run_has_one_ending_each_and_goes_on_in_a_linked_span(receiver:
     assert (lost.parent_span_id, again.parent_span_id) == (before.span_id, after.span_id)
     assert (plain(before.attributes)["flowstone.reason"], plain(after.attributes)["flowstone.outcome"]) == ("lost", "success")
     assert [link.span_id for link in after.links] == [before.span_id]
-    assert before.trace_id == after.trace_id
+    with FlowStone(home=project / ".flowstone", project=project.name) as flow:
+        recorded = {event.payload.get("trace_id") for event in flow.events(run_id=run_id, limit=1_000)}
+    assert {before.trace_id.hex(), after.trace_id.hex()} == recorded
     assert {span.parent_span_id for span in receiver.spans if span.name == "waited"} == {lost.span_id}
     assert before.start_time_unix_nano <= lost.start_time_unix_nano <= lost.end_time_unix_nano
 
@@ -247,7 +249,7 @@ def test_a_dead_collector_costs_nothing_but_telemetry(project: Path, kind: str) 
 
     assert exited - ended / 1e9 < 9  # 5 and what a busy machine adds; nobody's patience but the exporter's is 10 at least
     assert lost["otel.traces.otlp"] == 14
-    assert lost["otel.logs.otlp"] >= 20
+    assert lost["otel.logs.otlp"] >= 12
     assert "telemetry lost: otel.traces.otlp" in err
     assert "opentelemetry" not in err.lower().replace("otel", "")
 

@@ -10,11 +10,11 @@ from flowstone.events.schemas import schema_of
 from flowstone.testing import MovableClock, isolated_flow
 
 SEEN = {
-    "flowstone.run.start", "flowstone.run.stop", "flowstone.materialization.start", "flowstone.materialization.stop",
+    "flowstone.asset.invalidated", "flowstone.asset.observed", "flowstone.error", "flowstone.hold.added",
+    "flowstone.hold.released", "flowstone.io.load.stop", "flowstone.io.store.start", "flowstone.io.store.stop",
     "flowstone.materialization.exception", "flowstone.materialization.reused", "flowstone.materialization.skipped",
-    "flowstone.io.store.start", "flowstone.io.store.stop", "flowstone.io.load.stop", "flowstone.error", "flowstone.asset.observed",
-    "flowstone.asset.invalidated", "flowstone.hold.added", "flowstone.hold.released", "flowstone.telemetry.lost",
-    "flowstone.output.erased",
+    "flowstone.materialization.start", "flowstone.materialization.stop", "flowstone.output.erased", "flowstone.run.start",
+    "flowstone.run.stop", "flowstone.telemetry.lost",
 }  # fmt: skip
 
 
@@ -60,9 +60,7 @@ def test_every_recorded_event_validates_against_its_schema(tmp_path, database_ur
         recorded = flow.events(limit=1_000)
 
     validators = {name: Draft202012Validator(schema_of(cls)) for name, cls in CATALOGUE.items()}
-    wrong = [
-        (record.name, error.message) for record in recorded for error in validators[record.name].iter_errors(record.payload)
-    ]
+    wrong = [(record.name, error.message) for record in recorded for error in validators[record.name].iter_errors(record.payload)]
     unknown = [(r.name, f) for r in recorded for f in r.payload if f not in CATALOGUE[r.name].__struct_fields__]
 
     assert sorted(SEEN - {record.name for record in recorded}) == []

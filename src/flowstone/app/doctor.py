@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowstone.app import growth, watching
 from flowstone.app.findings import Finding
+from flowstone.app.metrics import definitions
 from flowstone.app.wiring import Deployment
 from flowstone.execution import lost
 from flowstone.execution.session import as_output
@@ -16,6 +17,7 @@ from flowstone.stores.records import OutputRecord
 from flowstone.stores.tables import SCHEMA_VERSION
 
 LISTED = 5
+FOLDED = "every metric has seen all events"
 RUNS, OUTPUTS, BYTES = 100, 20_000, 256 * 2**20
 """What is examined unless all is: the newest runs, so many current outputs, the inside of a database of this size."""
 EVENTS, GROUPS, ERRORS = 5_000, 100, 200
@@ -95,10 +97,14 @@ def _one_by_one(connection: Connection, project: str, runs: int, *, thorough: bo
     wrong += group_accounts.disagreements(
         connection, project, most_runs=ALL if thorough else RUNS, groups=groups, most_errors=errors, pruned=pruned
     )
+    misplaced = crosschecks.misplaced(
+        connection, project, {metric.name for metric in definitions(connection, project)}, pruned=pruned > 0
+    )
+    wrong += [(FOLDED, len(misplaced), misplaced[0])] if misplaced else []
     if wrong:
         return [_agree(*row, "") for row in wrong]
     all_ = "" if thorough or found.runs == runs else f" of {runs:,}; flowstone doctor --all compares all that were not pruned"
-    text = f"attempts, errors and groups of errors agree with their events, in {found.runs:,} runs{all_}"
+    text = f"attempts, errors, groups and metrics agree with their events, in {found.runs:,} runs{all_}"
     return [Finding("ok", "one by one", text)]
 
 

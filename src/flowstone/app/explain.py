@@ -10,10 +10,12 @@ import msgspec
 from flowstone.app.conditions import Condition, Conditions
 from flowstone.app.distributions import installed
 from flowstone.app.found import Found
+from flowstone.app.listings import with_lost
 from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.decision import short
+from flowstone.ledger.error_groups import with_tries
 from flowstone.ledger.lineage import Walk, walk
 from flowstone.stores import errors, materializations, outputs, runs
 from flowstone.stores.records import AttemptRecord, ErrorRecord, OutputRecord, RunRecord
@@ -58,10 +60,9 @@ def explain(deployment: Deployment, pipeline: Pipeline | None, found: Found, ass
         run = runs.find(connection, project, output.run_id) if output else None
         attempts = materializations.attempts_at(connection, run.id, asset, encoded) if run else []
         lineage = walk(connection, output, depth=2) if output else None
-        failed = errors.read(connection, project, asset=asset, partition=encoded, limit=5)
-        last_run = (
-            runs.find(connection, project, last.run_id) if last and (output is None or last.run_id != output.run_id) else None
-        )
+        failed = with_tries(connection, errors.read(connection, project, asset=asset, partition=encoded, limit=5))
+        newer = [runs.find(connection, project, last.run_id)] if last and (output is None or last.run_id != output.run_id) else []
+        last_run = next(iter(with_lost(deployment, connection, newer)), None)
         before = outputs.before(connection, project, output) if output else None
         changes = _changes(before, output, lineage, walk(connection, before, depth=1) if before else None)
         if before is not None and run is not None:

@@ -124,17 +124,28 @@ class FlowStone(Keeping):
             traceparent=traceparent, tracestate=tracestate,
         )  # fmt: skip
         run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
-        return apart(lambda: self._run(run_id, targets, options), lambda: stopping.suspend(run_id, interrupt_thread))
+        return apart(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id, interrupt_thread))
 
     async def arun(self, targets: str | Iterable[str] | None = None, **options: Unpack[RunOptions]) -> RunResult:
         """Do what :meth:`run` does in a thread, and await it; a cancelled task leaves the run waiting to be resumed."""
         run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
-        return await awaited(lambda: self._run(run_id, targets, options), lambda: stopping.suspend(run_id))
+        return await awaited(lambda: self._run(run_id, targets, **options), lambda: stopping.suspend(run_id))
 
-    def _run(self, run_id: str, targets: str | Iterable[str] | None, options: RunOptions) -> RunResult:
-        partition, force, deps = options.get("partition"), options.get("force", False), options.get("deps", True)
-        how = self._how(options.get("executor"), options.get("jobs"))
-        parent = requested_parent(options.get("traceparent"), options.get("tracestate"))
+    def _run(  # noqa: PLR0913 - the options of run
+        self,
+        run_id: str,
+        targets: str | Iterable[str] | None,
+        *,
+        partition: Any = None,
+        force: bool = False,
+        deps: bool = True,
+        executor: Executor | None = None,
+        jobs: int | None = None,
+        if_running: IfRunning = "wait",
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> RunResult:
+        how, parent = self._how(executor, jobs), requested_parent(traceparent, tracestate)
         if self._deployment.is_new():
             self._plan(targets, partition, deps=deps)  # what cannot be planned makes no database
         self._deployment.deliver_beside()
@@ -145,7 +156,6 @@ class FlowStone(Keeping):
         }  # fmt: skip
         work = Runs(services, self._needed(), self._actor, self._provenance(), how)
         plan = work.plan(lambda: self._plan(targets, partition, deps=deps), request, run_id, parent)
-        if_running = options.get("if_running", "wait")
         result = work.start(plan, request, force=force, if_running=if_running, run_id=run_id, parent=parent)
         return self._collected(services, result)
 

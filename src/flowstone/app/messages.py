@@ -59,7 +59,7 @@ class Courier:
         """Deliver what is due, soon."""
         self._bell.set()
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="flowstone-messages", daemon=True)
                 self._thread.start()
 
@@ -77,7 +77,7 @@ class Courier:
             self._delivery.let_go()
 
     def _serve(self) -> None:
-        while True:
+        while time.monotonic() < self._until():
             self._bell.clear()
             self._outbox.has_news = False
             try:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
 from flowstone.app.conditions import Conditions
 from flowstone.app.wiring import Deployment
-from flowstone.assets.due import DueAgain, DueDays, due_times
-from flowstone.assets.keys import encode_key
+from flowstone.automation.deadlines import Deadlines
 from flowstone.execution import lost
-from flowstone.foundation.clock import NANOSECONDS, as_datetime
+from flowstone.foundation.clock import NANOSECONDS
 from flowstone.observability import defaults
 from flowstone.observability.families import Sample
 from flowstone.stores import overdue, pipelines, processes, state, ticks
@@ -44,7 +42,7 @@ class Gauges:
             if seldom:
                 self._kept = dict(self._large(connection))
         if seldom:
-            self._kept[defaults.OUTDATED.name] = self._outdated()
+            self._kept |= {defaults.OUTDATED.name: self._outdated(), defaults.DUE.name: self._due()}
             self._kept_at = now
         return {**found, **self._kept}
 
@@ -60,31 +58,9 @@ class Gauges:
         yield defaults.ERROR_GROUPS_OPEN.name, _one(state.open_groups(connection, self._project))
 
     def _late(self, connection: Connection) -> Told:
-        found = overdue.unmet(connection, self._project)
-        late = Counter(record.asset for record in found)
-        due = {
-            record.asset: record.due_at / NANOSECONDS for record in reversed(found)
-        }  # the longest overdue is the last, and stays
-        now = as_datetime(self._deployment.reading().now())
-        for described in _described(connection, self._project):
-            name, times = described["name"], due_times(described)
-            if times is not None:
-                late.setdefault(name, 0)
-                following = None if name in due else self._next_due(connection, name, times, now)
-                due |= {name: following} if following is not None else {}
-        yield defaults.DUE.name, _by(due)
-        yield defaults.OVERDUE.name, _by(late)
-
-    def _next_due(self, connection: Connection, asset: str, times: DueDays | DueAgain, now: datetime) -> float | None:
-        """When the asset is due next; ``None`` while nothing tells: it has never been computed, or has no partition ahead."""
-        if isinstance(times, DueDays):
-            deadline = times.ahead(now)
-            return deadline.due_at.timestamp() if deadline is not None else None
-        if times.longest is None:
-            return times.ahead(now)[0].timestamp()
-        made = [overdue.confirmed_at(connection, self._project, asset, encode_key(key)) for key in times.keys]
-        oldest = min((at for at in made if at is not None), default=None)
-        return oldest / NANOSECONDS + times.longest.total_seconds() if oldest is not None else None
+        watched = {item["name"]: 0 for item in _described(connection, self._project) if item.get("due")}
+        late = Counter(record.asset for record in overdue.unmet(connection, self._project))
+        yield defaults.OVERDUE.name, _by({**watched, **late})
 
     def _store(self, connection: Connection) -> Told:
         tick = ticks.last(connection, self._project)
@@ -100,6 +76,10 @@ class Gauges:
         kept = state.kept_by(connection, self._project)
         sizes = [(of.manager, at, size) for of in kept for at, size in (("current", of.current), ("superseded", of.superseded))]
         yield defaults.OUTPUTS_BYTES.name, [Sample((manager, at), float(size)) for manager, at, size in sizes]
+
+    def _due(self) -> list[Sample]:
+        outlook = Deadlines(self._project, self._deployment.reading()).outlook()
+        return _by({asset: at / NANOSECONDS for asset, at in outlook.items()})
 
     def _outdated(self) -> list[Sample]:
         conditions = Conditions(self._deployment, None)

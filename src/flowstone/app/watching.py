@@ -9,7 +9,7 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.automation.deadlines import Deadlines
 from flowstone.foundation.clock import NANOSECONDS, as_datetime
-from flowstone.foundation.durations import show_duration
+from flowstone.foundation.durations import roughly
 from flowstone.stores import notifications, overdue, ticks
 from flowstone.stores.liveness import hostname_of
 from flowstone.stores.records import NotificationRecord, OverdueRecord, TickRecord
@@ -35,7 +35,7 @@ def findings(deployment: Deployment) -> list[Finding]:
 def _tick(last: TickRecord | None, now: int) -> Finding:
     if last is None or not last.at:
         return Finding("warn", "tick", "there was none yet: nothing becomes overdue, and messages wait for the next run", CRON)
-    ago = show_duration(max(0, now - last.at) // (60 * NANOSECONDS) * 60 * NANOSECONDS)
+    ago = roughly(now - last.at)
     failed = [each for each in last.did.get("duties", []) if not each["ok"]]
     if failed:
         text = f"{failed[0]['name']} failed: {failed[0]['text']}"

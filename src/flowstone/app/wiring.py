@@ -33,6 +33,7 @@ from flowstone.notifications.delivery import Delivery
 from flowstone.notifications.message import CAUSING
 from flowstone.observability.capture import to_real_stdout
 from flowstone.observability.defaults import METRICS
+from flowstone.observability.definitions import Metric
 from flowstone.observability.logs import log_events
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
@@ -106,7 +107,8 @@ class Deployment:
     def reading(self) -> Database:
         """The database for questions: never created, never migrated."""
         if self._database is None:
-            self._database = self._open(create=self.settings.home is None)
+            with self._lock:  # who scrapes metrics asks in threads of its own
+                self._database = self._database or self._open(create=self.settings.home is None)
         return self._database
 
     def is_new(self) -> bool:
@@ -151,7 +153,8 @@ class Deployment:
         now = self._database.now()
         with self._database.transaction() as tx:
             processes.register(tx, self._process, self.locks.host(), os.getpid(), now)
-        self.telemetry.attach(self._database, METRICS)
+        own = self._pipeline.metrics if self._pipeline is not None else ()
+        self.telemetry.attach(self._database, (*METRICS, *(Metric.of(metric.described()) for metric in own)))
         services = self._assemble(self._database, self._process)
         if not self._database.backend.in_memory:  # nobody else can ask or judge
             judged = not self._database.backend.path  # whoever opens a file by its path shares the locks beside it

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -75,10 +76,9 @@ class DueDays:
         """Yield what was due by *now*, newest first."""
         return (deadline for deadline in self._backwards(now) if deadline.due_at <= now)
 
-    def ahead(self, now: datetime) -> Deadline | None:
-        """Return what is due next after *now*, ``None`` when nothing can be yet."""
-        coming = [deadline for deadline, _ in zip(self._backwards(now), range(4), strict=False) if deadline.due_at > now]
-        return coming[-1] if coming else None
+    def ahead(self, now: datetime) -> list[Deadline]:
+        """Return what is due next after *now*, soonest first: a partition or three, none when nothing can be due yet."""
+        return [deadline for deadline in islice(self._backwards(now), 4) if deadline.due_at > now][::-1]
 
     def _backwards(self, now: datetime) -> Iterator[Deadline]:
         """Every partition from the newest that could be due by tomorrow, backwards."""
@@ -108,7 +108,7 @@ class DueAgain:
 
     def ahead(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the next due time after *now*, and since when a value counts for it."""
-        return [(at, since) for (at, since), _ in zip(self._around(now), range(4), strict=False) if at > now][-1]
+        return [(at, since) for at, since in islice(self._around(now), 4) if at > now][-1]
 
     def _around(self, now: datetime) -> Iterator[tuple[datetime, datetime]]:
         days = self._days

@@ -163,8 +163,9 @@ class Deadlines:
     def _ahead(self, connection: Connection, item: Watched, now: int) -> list[int]:
         """When an asset of which nothing is late is due next."""
         if isinstance(item.times, DueDays):
-            deadline = item.times.ahead(as_datetime(now))
-            return [_nanoseconds(deadline.due_at)] if deadline is not None else []
+            coming = {encode_key(deadline.key): _nanoseconds(deadline.due_at) for deadline in item.times.ahead(as_datetime(now))}
+            made = overdue.made_at(connection, self._project, item.asset, coming)
+            return [due_at for partition, due_at in coming.items() if partition not in made]
         return [self._due_again(connection, item, item.times, encode_key(key), now)[0] for key in item.times.keys]
 
     def _known_since(self, connection: Connection, item: Watched, early: int) -> int:

@@ -140,7 +140,9 @@ def _why_missing(found: Explanation, evidence: Evidence) -> str:
     elif last.status == "skipped":
         text = f"{last.run_id} skipped it: {last.message}"
     else:
-        text = f"{last.run_id} has not finished it: {last.status}"
+        died = found.last_run is not None and found.last_run.lost
+        state = f"its process died; flowstone run --resume {last.run_id}" if died else last.status
+        text = f"{last.run_id} has not finished it: {state}"
     good = evidence.last_good
     return f"{text}. Last good: {shown(good.partition)}" if good is not None else text
 

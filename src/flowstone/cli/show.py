@@ -83,7 +83,8 @@ def _say_run(view: RunView) -> None:
     failed = {(error.asset, error.partition): error for error in reversed(view.errors)}
     unbegun = "not begun" if run.ended_at else "pending"
     say_rows(
-        _step(step, rows[step], attempts, made, failed) if step in rows else (place(*step), unbegun, "") for step in view.steps
+        _step(step, rows[step], attempts, made, failed, lost=run.lost) if step in rows else (place(*step), unbegun, "")
+        for step in view.steps
     )
     say()
     figures = {
@@ -106,6 +107,8 @@ def _step(
     attempts: dict[int, list[AttemptRecord]],
     made: dict[str, OutputRecord],
     failed: dict[tuple[str, str], ErrorRecord],
+    *,
+    lost: bool,
 ) -> tuple[str, ...]:
     tries = attempts.get(row.id, [])
     text = row.message or (_about(made[row.output]) if row.output in made else "")
@@ -116,7 +119,8 @@ def _step(
         more.append(seconds(tries[-1].duration_ns))
     if len(tries) > 1:
         more.append(f"attempt {tries[-1].number}")
-    return place(*step), WORDS.get(row.status, row.status), "   ".join(part for part in more if part)
+    status = "lost" if lost and row.status == "running" else WORDS.get(row.status, row.status)
+    return place(*step), status, "   ".join(part for part in more if part)
 
 
 def _about(output: OutputRecord) -> str:

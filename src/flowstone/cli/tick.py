@@ -18,7 +18,9 @@ def tick(ctx: click.Context, as_json: bool) -> None:
     Made for cron, on any number of machines: one does it, the others say so and leave. Never imports the pipeline.
     Exit codes: 0 done, or nothing to do; 1 a duty failed, the others were done.
     """
-    done = open_for_reading(ctx).tick()
+    flow = open_for_reading(ctx)
+    flow.export_telemetry()
+    done = flow.tick()
     if as_json:
         since = {"since": iso(done.since), "host": done.host} if done.status == "busy" else {}
         say_json({"status": done.status, **since, "duties": [duty._asdict() for duty in done.duties]})

@@ -117,22 +117,22 @@ class Handler:
             self.skipped += 1
             return
         self.calls += 1
+        failure: BaseException | None = None
         try:
             self._function(happened)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - telemetry never breaks work, whatever it raises
-            self.failures += 1
-            elapsed = self._clock() - started
-            self.busy_ns += elapsed
-            if elapsed > self.slowest_ns:  # noqa: PLR1730 - between a call of max and the writing another thread could come
-                self.slowest_ns = elapsed
-            self._punish(happened, "error", elapsed, error)
-            return
+            failure = error
         elapsed = self._clock() - started
         self.busy_ns += elapsed
-        if elapsed > self.slowest_ns:  # noqa: PLR1730
+        if elapsed > self.slowest_ns:  # noqa: PLR1730 - between a call of max and the writing another thread could come
             self.slowest_ns = elapsed
+        if failure is not None:
+            self.failures += 1
+            self._punish(happened, "error", elapsed, failure)
+            del failure  # it refers to this frame, which refers to it
+            return
         if elapsed > SLOW_NS and not self.queued:
             self.slow += 1
             self._punish(happened, "slow", elapsed, None)

@@ -190,7 +190,6 @@ class Children:
                     for loss in losses:
                         self._dispatcher.losses.add(*loss)
 
-
     def _timed_out(self, work: Work) -> TimedOut:
         asset = work.asset
         error = AttemptTimeoutError(

@@ -68,7 +68,10 @@ class Context:
 
     @property
     def traceparent(self) -> str:
-        """The value of a ``traceparent`` header that makes what is called from here part of this attempt's trace."""
+        """The value of a ``traceparent`` header that makes what is called from here part of this attempt's trace.
+
+        Empty in a test that runs the asset alone.
+        """
         return self._trace.header if self._trace is not None else ""
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from flowstone.assets.pipeline import Pipeline
 from flowstone.events.catalogue import RunResumed, RunStart, RunStop
 from flowstone.events.trace import Trace, requested_by, run_trace
-from flowstone.execution import crossing, lost, ownership
+from flowstone.execution import crossing, lost, ownership, stopped
 from flowstone.execution import plan as plans
 from flowstone.execution.body import Body
 from flowstone.execution.lanes import Lanes
@@ -22,9 +22,8 @@ from flowstone.execution.services import Services
 from flowstone.execution.session import Session
 from flowstone.execution.settlement import Try
 from flowstone.execution.stopping import Kind, StopRequest
-from flowstone.foundation.errors import DatabaseError, FlowStoneError, NotFoundError, PlanError, RecordError, UsageError
+from flowstone.foundation.errors import DatabaseError, FlowStoneError, NotFoundError, RecordError, UsageError
 from flowstone.foundation.serialize import to_json
-from flowstone.ledger import failures
 from flowstone.stores import materializations, outputs, pipelines, processes, runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
@@ -77,23 +76,12 @@ class Runs:
         try:
             with services.database.transaction() as tx:
                 self._request(tx, run_id, trace_id, Plan((), ()), request, now)
-                found = self._record(tx, run_id, trace_id, error)
+                found = stopped.record(tx, services, run_id, trace_id, error)
                 self._end(tx, RunResult(run_id, "failed"), trace_id, now)
         except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
             error.add_note(f"and it could not be recorded: {refused}")
         else:
             error.hint = "\n".join([*([error.hint] if error.hint else []), f"flowstone show {found}"])
-
-    def _record(self, tx: Transaction, run_id: str, trace_id: str, error: Exception) -> str:
-        """Record what stopped a run and was no attempt's; return the error's id."""
-        services, redactor = self._services, self._services.dispatcher.redactor
-        known = error.context if isinstance(error, PlanError) else {}
-        asset, partition = str(known.get("asset", "")), str(known.get("partition", ""))
-        where = {"run_id": run_id, "asset": asset, "partition": partition, "attempt": 0, "trace_id": trace_id}
-        failure = failures.describe(error, redactor, retryable=bool(getattr(error, "retryable", False)), asset=asset)
-        id, now = services.ids.new("err"), services.database.now()
-        failures.record(tx, redactor, failure, id, services.project, now, where)
-        return id
 
     def start(
         self,
@@ -276,7 +264,7 @@ class Runs:
             with services.database.transaction() as tx:
                 waits = ownership.release(tx, services, run, reason, held=services.process) == "waiting"
                 if waits and isinstance(error, Exception):
-                    self._record(tx, run_id, run.trace_id, error)
+                    stopped.record(tx, services, run_id, run.trace_id, error)
         except NotFoundError:
             return  # it was not even requested
         except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
@@ -295,11 +283,9 @@ class Runs:
     def _end(self, tx: Transaction, result: RunResult, trace_id: str, started: int) -> None:
         now = self._services.database.now()
         counts = {
-            "success": len(result.materialized),
-            "reused": len(result.reused),
-            "failed": len(result.failed),
-            "skipped": len(result.skipped),
-        }
+            "success": len(result.materialized), "reused": len(result.reused),
+            "failed": len(result.failed), "skipped": len(result.skipped),
+        }  # fmt: skip
         if not runs.move(tx, result.run_id, "running", result.status, held=self._services.process, outcome=counts, ended_at=now):
             raise ownership.taken(result.run_id)
         tx.emit(

@@ -217,18 +217,10 @@ class Steps:
             case Stored(output):
                 cured = self._store(tx, settled)
                 tx.emit(
-                    MaterializationStop,
-                    at=settled.at,
-                    outcome="success",
-                    duration_ns=duration,
-                    size_bytes=output.size,
-                    rows=output.rows or 0,
-                    output=claim.output_id,
-                    digest=output.digest,
-                    summary=outcome.summary,
-                    cured=cured,
+                    MaterializationStop, at=settled.at, outcome="success", duration_ns=duration, size_bytes=output.size,
+                    rows=output.rows or 0, output=claim.output_id, digest=output.digest, summary=outcome.summary, cured=cured,
                     **where,
-                )
+                )  # fmt: skip
             case Skipped(message):
                 tx.emit(
                     MaterializationStop,

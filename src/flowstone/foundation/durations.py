@@ -25,6 +25,14 @@ def parse_duration(text: str) -> int:
     return length
 
 
+def roughly(nanoseconds: int) -> str:
+    """A length as people say it when it does not matter exactly: ``12 min``, ``5 h``, ``3 days``."""
+    minutes = max(0, nanoseconds) // (60 * NANOSECONDS)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
 def show_duration(nanoseconds: int) -> str:
     """The shortest exact text of a length: ``90d``, ``36h``, ``0s``."""
     for unit in ("d", "h", "m", "s", "ms"):

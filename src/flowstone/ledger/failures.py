@@ -80,7 +80,8 @@ def _context(error: BaseException, redactor: Redactor) -> dict[str, str]:
 
 def _users_part(error: BaseException) -> TracebackType | None:
     """The traceback from the first frame that is not FlowStone's own; all of it when there is no such frame."""
-    whole = trace = _traceback.__get__(error)
+    whole: TracebackType | None = _traceback.__get__(error)
+    trace = whole
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("flowstone."):
         trace = trace.tb_next
     return trace or whole

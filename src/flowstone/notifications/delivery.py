@@ -59,6 +59,8 @@ class Delivery:
         A channel that does not take a message is left alone for the rest of the pass.
         """
         done = Delivered()
+        if self._let_go.is_set():
+            return done
         due: dict[str, list[NotificationRecord]] = defaultdict(list)
         for record in self._due():
             if record.channel in self._channels:

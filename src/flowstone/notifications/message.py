@@ -12,7 +12,7 @@ from flowstone.assets.keys import decode_key, display_key, escape
 from flowstone.events.catalogue import AssetOverdue, ErrorGroupOpened, ErrorGroupRegressed, RunStop, TelemetryLost
 from flowstone.events.event import Event
 from flowstone.foundation.clock import as_datetime
-from flowstone.foundation.durations import show_duration
+from flowstone.foundation.durations import roughly, show_duration
 from flowstone.foundation.errors import PartitionError
 from flowstone.foundation.texts import cut
 from flowstone.stores import notifications
@@ -75,13 +75,13 @@ def _run(happened: RunStop, project: str, tx: Transaction) -> Drafted | None:
 
 
 def _overdue(happened: AssetOverdue, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001 - one signature for all
-    late = max(0, happened.at - happened.due_at) // MINUTE * MINUTE
+    late = happened.at - happened.due_at
     facts = {"pipeline": happened.pipeline, "asset": happened.asset}
     if happened.partition:
         facts["partition"] = cut(_key(happened.partition))
     facts["due"] = as_datetime(happened.due_at).strftime("%Y-%m-%d %H:%M UTC")
-    if late:
-        facts["late by"] = show_duration(late)
+    if late >= MINUTE:
+        facts["late by"] = roughly(late)
     if happened.owners:
         facts["owners"] = happened.owners
     option = f" --partition {shlex.quote(_key(happened.partition))}" if happened.partition else ""

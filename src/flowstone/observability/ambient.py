@@ -34,11 +34,16 @@ class Ambient:
 
     @contextmanager
     def around(self, attempt: Attempt, trace: Trace) -> Iterator[None]:
-        token = contexts.attach(set_span_in_context(self._span_of(attempt, trace)))
+        token = None
+        try:
+            token = contexts.attach(set_span_in_context(self._span_of(attempt, trace)))
+        except Exception as error:  # noqa: BLE001 - tracing never breaks work
+            log.warning("attempt %d of %s is not traced: %s", attempt.attempt, attempt.asset, type(error).__name__)
         try:
             yield
         finally:
-            contexts.detach(token)
+            if token is not None:
+                contexts.detach(token)
 
     def span(self, name: str, fields: Mapping[str, Any], texts: tuple[str, ...]) -> UsersSpan:
         return UsersSpan(self._tracer, self._redactor, name, fields, texts)

@@ -127,13 +127,15 @@ LAST_SUCCESS = Metric.last_value(
     description="When the asset was last computed, or found up to date, in any partition.",
 )
 DUE = Metric.gauge(
-    "flowstone_asset_due_timestamp_seconds", "When the oldest value that is not there is, or was, due.", labels=_ASSET
+    "flowstone_asset_due_timestamp_seconds",
+    "When the next value is due that is not there; in the past for one that is late. Looked at once a minute.",
+    labels=_ASSET,
 )
 OVERDUE = Metric.gauge(
     "flowstone_asset_overdue", "Partitions whose value was not there by its due time, and is not there yet.", labels=_ASSET
 )
 OUTDATED = Metric.gauge(
-    "flowstone_asset_outdated", "1 when the newest partition's value is outdated, else 0; looked at once a minute.", labels=_ASSET
+    "flowstone_asset_outdated", "1 when the newest partition's value is outdated, else 0. Looked at once a minute.", labels=_ASSET
 )
 
 # -- storage ---------------------------------------------------------------------------------------------------------------
@@ -218,11 +220,13 @@ STORE_BYTES = Metric.gauge(
     "flowstone_store_bytes", "Bytes of the database, for each table where the database says so.", labels=["table"]
 )
 STORE_ROWS = Metric.gauge(
-    "flowstone_store_rows", "Rows of the database, estimated where counting would take long; once a minute.", labels=["table"]
+    "flowstone_store_rows",
+    "Rows of the database, estimated where counting would take long. Looked at once a minute.",
+    labels=["table"],
 )
 OUTPUTS_BYTES = Metric.gauge(
     "flowstone_outputs_bytes",
-    "Bytes of the outputs that are kept, by their records: current or superseded; once a minute.",
+    "Bytes of the outputs that are kept, by their records: current or superseded. Looked at once a minute.",
     labels=["manager", "state"],
 )
 TICK_LAST = Metric.gauge("flowstone_tick_last_timestamp_seconds", "When flowstone tick last did its duties.")

@@ -15,9 +15,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
 
 from flowstone.events.catalogue import (
+    AssetOverdue,
+    ErrorGroupRegressed,
     ErrorRecorded,
     HandlerFailed,
     MaterializationException,
+    NotificationFailed,
     ResourceFailed,
     RunResumed,
     RunStart,
@@ -46,7 +49,10 @@ _OURS = frozenset(
 """What no event's field may be taken for."""
 _SCOPE = ("run_id", "asset", "partition", "attempt")
 
-_WARNINGS = (MaterializationException, RunSuspended, HandlerFailed, ResourceFailed, TelemetryLost)
+_WARNINGS = (
+    AssetOverdue, ErrorGroupRegressed, HandlerFailed, MaterializationException, NotificationFailed, ResourceFailed,
+    RunSuspended, TelemetryLost,
+)  # fmt: skip
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # turn text round
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {
     10: "\\n",
@@ -75,10 +81,11 @@ def one_json_line(text: str) -> str:
 
 
 class Told(NamedTuple):
-    """The event a record of ``flowstone.events`` was made of: its name and its fields without the empty ones."""
+    """The event a record of ``flowstone.events`` was made of: its name, its fields without the empty ones, and what we add."""
 
     name: str
     fields: dict[str, Any]
+    more: Mapping[str, Any] = MappingProxyType({})
 
 
 def log_events(place: Mapping[str, Any] = MappingProxyType({})) -> Callable[[Event], None]:
@@ -91,12 +98,15 @@ def log_events(place: Mapping[str, Any] = MappingProxyType({})) -> Callable[[Eve
         level = level_of(happened)
         if log.isEnabledFor(level):
             fields = {name: value for name, value in attributes_of(happened).items() if value != ""}
-            if isinstance(happened, RunStart | RunResumed):
-                fields |= place
-            elif isinstance(happened, RunStop):
-                fields["exit_code"] = 0 if happened.outcome == "success" else 1
-            log.log(level, "%s", sentence(happened, fields), extra={"flowstone_event": Told(happened.name, fields)})
+            told = Told(happened.name, fields, _more(happened))
+            log.log(level, "%s", sentence(happened, {**fields, **told.more}), extra={"flowstone_event": told})
 
+    def _more(happened: Event) -> Mapping[str, Any]:
+        if isinstance(happened, RunStart | RunResumed):
+            return known
+        return {"exit_code": 0 if happened.outcome == "success" else 1} if isinstance(happened, RunStop) else {}
+
+    known = {name: value for name, value in place.items() if value != ""}
     return log_event
 
 
@@ -142,13 +152,13 @@ class JsonFormatter(_Formatter):
         """Return the record as one line of JSON."""
         line = self._about | {"pid": record.process}
         told = getattr(record, "flowstone_event", None)
-        event, fields = told if isinstance(told, Told) else ("", {})
+        event, fields, more = told if isinstance(told, Told) else Told("", {})
         captured = getattr(record, "flowstone_line", None)
         given = captured.given if isinstance(captured, Line) else extras_of(record, self._redactor)
         scope = captured.scope if isinstance(captured, Line) else current.get()
         if scope is not None:
             line |= of_scope(scope)
-        line |= {name: value for name, value in fields.items() if name not in _OURS}
+        line |= {name: value for name, value in fields.items() if name not in _OURS} | dict(more)
         line |= {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),

@@ -31,7 +31,7 @@ from flowstone.observability.providers import is_real
 SIGNALS = ("traces", "metrics", "logs")
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 FLUSH_SECONDS = 5.0
-QUEUE = 8_192
+QUEUE = 16_384
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _DONE = 0  # the value of success in every signal's enumeration of results
 

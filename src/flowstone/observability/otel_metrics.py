@@ -15,10 +15,10 @@ from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 from flowstone.events.event import Event
 from flowstone.events.losses import Losses
 from flowstone.events.trace import trace_of
+from flowstone.observability import otel_names as names
 from flowstone.observability.definitions import OVERFLOW, Metric
 from flowstone.observability.span_ids import context_of
 
-UNITS = {"seconds": "s", "bytes": "By", "": "1"}
 SINK = "otel.metrics"
 Record = Callable[..., None]
 Told = tuple[Metric, Record]
@@ -32,7 +32,7 @@ class Measurements:
         self._seen: dict[str, set[tuple[str, ...]]] = {}
         self._by_event: dict[str, list[Told]] = {}
         for metric in metrics:
-            if metric.kind == "gauge":  # a state is read from the store, by whoever is asked for it
+            if not metric.sources:  # a state is read from the store, by whoever is asked for it
                 continue
             told = metric, _recorder(meter, metric)
             for name in {source.event for source in metric.sources}:
@@ -63,14 +63,9 @@ class Measurements:
         return labels
 
 
-def instrument_name(metric: Metric) -> str:
-    """The metric's name as OpenTelemetry writes it: what Prometheus makes of it is the metric's name again."""
-    return metric.name.removesuffix("_total").removesuffix(f"_{metric.unit}" if metric.unit else "").replace("_", ".")
-
-
 def _recorder(meter: Meter, metric: Metric) -> Record:
-    name: Any = instrument_name(metric)
-    described = {"unit": UNITS[metric.unit], "description": metric.description}
+    name: Any = names.instrument_name(metric.name, metric.unit)
+    described = {"unit": names.UNITS[metric.unit], "description": metric.description}
     if metric.kind == "distribution":
         return meter.create_histogram(name, **described, explicit_bucket_boundaries_advisory=metric.buckets).record
     if metric.kind == "last_value":

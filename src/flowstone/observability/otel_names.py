@@ -41,6 +41,15 @@ TASK_RESULTS = {
 """``cicd.pipeline.task.run.result`` of an attempt's outcome, or the kind of its exception; a postponed one has none."""
 
 
+UNITS = {"seconds": "s", "bytes": "By", "": "1"}
+"""The unit of an instrument by that of its metric."""
+
+
+def instrument_name(metric: str, unit: str) -> str:
+    """A metric's name as OpenTelemetry writes it: what Prometheus makes of it is the metric's name again."""
+    return metric.removesuffix("_total").removesuffix(f"_{unit}" if unit else "").replace("_", ".")
+
+
 class Attribute(NamedTuple):
     """An attribute: where it stands and what it means."""
 
@@ -62,6 +71,7 @@ ATTRIBUTES = (
     Attribute(ERROR_TYPE, f"{_RUN}, {_ATTEMPT}, {_IO}", "the class of the error; absent on success"),
     Attribute(EXCEPTION_TYPE, _LOG, "the class of the error"),
     Attribute(EXCEPTION_MESSAGE, _LOG, "its message, redacted"),
+    Attribute(EXCEPTION_STACKTRACE, _LOG, "the traceback of a captured line that has one, redacted"),
     Attribute(PARTITION, f"{_RUN}, {_ATTEMPT}, {_IO}, {_LOG}", "the partition's encoded key; of a run when all targets share it"),
     Attribute(ACTOR, _RUN, "who asked for the run"),
     Attribute(DEFINITION, _RUN, "digest of the pipeline's definition"),
@@ -85,3 +95,12 @@ ATTRIBUTES = (
     Attribute(SUBJECT, _IO, "the asset whose value is moved"),
     Attribute(LOGGER, _LOG, "the Python logger of a captured line; `stdout` and `stderr` for prints"),
 )
+
+SPANS = (
+    (f"{RUN_SPAN} PIPELINE", "SERVER", "a run, from its request to its end, or to where it stopped to be resumed"),
+    ("ASSET", "INTERNAL", "an attempt, from its claim to its settlement"),
+    (f"{IO_LOAD_SPAN} ASSET", "INTERNAL", "an input is loaded"),
+    (f"{IO_STORE_SPAN} ASSET", "INTERNAL", "a value is stored"),
+    ("the name of your span", "INTERNAL", "`ctx.span`; its fields are attributes `NAME.FIELD`"),
+)
+"""Every span: its name, its kind, and what it stands for."""

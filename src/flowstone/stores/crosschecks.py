@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, func, select, text
 
+from flowstone.foundation.errors import UsageError
+from flowstone.stores import series
+from flowstone.stores.cursors import place_of, places
 from flowstone.stores.tables import attempt, metadata
 
 _CHOSEN = """
@@ -49,6 +54,30 @@ def disagreements(connection: Connection, project: str, newest: int) -> list[tup
         rows = list(connection.execute(text(_CHOSEN + query), {"project": project, "runs": newest}).scalars())
         found.append((name, len(rows), str(rows[0]) if rows else ""))
     return found
+
+
+def misplaced(connection: Connection, project: str, metrics: Collection[str], *, pruned: bool) -> list[str]:
+    """Those of *metrics* whose cursor is none, is behind events that were *pruned*, or ahead of what is recorded."""
+    order = places(connection).order
+    first = connection.execute(select(*order).order_by(*order).limit(1)).first()
+    least = tuple(first) if pruned and first is not None else ()
+    most = _position(places(connection).end(), len(order))
+    wrong = []
+    for metric, reached in series.reached(connection, project).items():
+        position = _position(reached.cursor, len(order))
+        if metric in metrics and not (position and least <= position <= most):
+            wrong.append(metric)
+    return wrong
+
+
+def _position(cursor: str, parts: int) -> tuple[int, ...]:
+    """A cursor as numbers to compare; nothing for a text that is none."""
+    if parts == 1:
+        return (int(cursor),) if cursor.isdecimal() else ()
+    try:
+        return place_of(cursor)
+    except UsageError:
+        return ()
 
 
 def rows(connection: Connection) -> dict[str, int]:

@@ -177,6 +177,11 @@ output = Table(
     sqlite_with_rowid=False,  # ids sort by time: rows are added at the end of one tree instead of two
 )
 
+_kept = output.c.gone == ""
+Index(  # the outputs whose bytes are there: few of a long history
+    "output_kept", output.c.project, output.c.manager, output.c.size, sqlite_where=_kept, info={"where": _kept}
+)
+
 current_output = Table(
     "current_output",
     metadata,

@@ -122,7 +122,9 @@ def test_a_receiver_refuses_what_was_changed():
     for now in (1_301, 699):
         with pytest.raises(UsageError, match="more than 300 s"):
             signing.verify("plain secret", given, b"body", now=now)
-    rotated = {name.title(): value for name, value in given.items()} | {"Webhook-Signature": f"v1,AAAA {given['webhook-signature']}"}
+    rotated = {name.title(): value for name, value in given.items()} | {
+        "Webhook-Signature": f"v1,AAAA {given['webhook-signature']}"
+    }
 
     assert signing.verify("plain secret", rotated, b"body", now=1_299) == "ntf_1"
 
@@ -164,7 +166,9 @@ def program(code, *arguments):
 def test_what_a_program_is_given(tmp_path, message):
     """The message is one JSON object on standard input; arguments are words that no shell reads."""
     file = tmp_path / "got.json"
-    program("import sys; open(sys.argv[1], 'w').write(sys.argv[2] + sys.stdin.read())", str(file), "$HOME; *").send("ntf_1", message, 60)
+    program("import sys; open(sys.argv[1], 'w').write(sys.argv[2] + sys.stdin.read())", str(file), "$HOME; *").send(
+        "ntf_1", message, 60
+    )
     words, _, body = file.read_text().partition("{")
 
     assert words == "$HOME; *"
@@ -183,7 +187,12 @@ def test_a_program_that_fails_is_told_with_the_first_line_of_its_complaint(messa
 
 
 @pytest.mark.parametrize(
-    "code", ["import time; time.sleep(3600)", "import sys\nwhile True: sys.stderr.write('x' * 99)", "import os, time; os.close(2); time.sleep(3600)"]
+    "code",
+    [
+        "import time; time.sleep(3600)",
+        "import sys\nwhile True: sys.stderr.write('x' * 99)",
+        "import os, time; os.close(2); time.sleep(3600)",
+    ],
 )
 def test_a_program_that_does_not_end_is_ended(tmp_path, message, code):
     """Who is busy, floods its standard error, or closes it, is ended with everything it started."""

@@ -73,7 +73,9 @@ def test_a_failure_that_was_cancelled_is_nobodys_business(at, world):
     """Who ends a run knows that it ended; and it is no failure to recover from."""
     flow = at(world.pipeline, LOG)
     with flow._deployment.services().database.transaction() as tx:
-        tx.emit(RunStop, pipeline="shop", run_id="run_x", outcome="cancelled", duration_ns=1, success=0, reused=0, failed=1, skipped=0)
+        tx.emit(
+            RunStop, pipeline="shop", run_id="run_x", outcome="cancelled", duration_ns=1, success=0, reused=0, failed=1, skipped=0
+        )
     flow.run()
 
     assert causes(flow) == []

@@ -24,7 +24,16 @@ PRIVATE = [
     "::ffff:169.254.169.254", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
     "2002:a9fe:a9fe::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "100::1",
 ]  # fmt: skip
-PUBLIC = ["1.1.1.1", "8.8.8.8", "172.32.0.1", "192.169.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "172.32.0.1",
+    "192.169.0.1",
+    "2606:4700::1111",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+    "2002:808:808::",
+]
 
 
 def answering(*addresses):
@@ -201,9 +210,7 @@ def test_a_name_nobody_knows():
 
 def test_every_address_is_tried(receiver):
     """When the first address does not answer the next one is asked."""
-    Poster(allow_private=True, resolve=answering("::1", "127.0.0.1")).post(
-        f"http://hooks.example:{receiver.port}/", b"{}", {}, 5
-    )
+    Poster(allow_private=True, resolve=answering("::1", "127.0.0.1")).post(f"http://hooks.example:{receiver.port}/", b"{}", {}, 5)
 
     assert len(receiver.got) == 1
 

@@ -50,7 +50,7 @@ def test_a_run_that_lost_nothing_tells_nothing(place):
 
 
 def test_losses_are_recorded_when_the_run_ends_and_only_once(place):
-    """A handler that fails has its failure and what it did not see in quarantine recorded, and a second run tells only its own."""
+    """A handler's failure and what it did not see in quarantine are recorded; a second run tells only its own."""
     with place(clock=MovableClock()) as flow, capture_events(flow, TelemetryLost) as seen:
         flow.attach("bad", "flowstone.materialization.*", lambda happened: 1 / 0)
         flow.run()
@@ -142,3 +142,12 @@ def test_dropped_lines_are_in_the_account(tmp_path, database_url):
         kept = flow.logs(flow.run().run_id)
         assert told(flow) == [("flowstone.lines", "dropped", 15)]
         assert len(kept) == 6
+
+
+def test_the_log_line_of_a_start_has_no_password():
+    """Where facts are kept is said as the settings have it, without what must stay secret."""
+    settings = isolated_settings(database_url="postgresql://shop:hunter22@db1/fin")
+    with FlowStone(settings=settings) as flow:
+        place = flow._deployment._place()
+
+    assert place == {"state": "memory", "environment": "", "database": "postgresql://shop:[redacted]@db1/fin"}

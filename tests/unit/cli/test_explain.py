@@ -13,7 +13,7 @@ def test_up_to_date(cli, shop):
     assert re.search(r"\n  value +sha256 [0-9a-f]{8}\.\.  9 bytes  json   out_\w+, version 1 of 1\n", said)
     assert re.search(rf"\n  computed +{shop.runs[0]} attempt 2, .* UTC, .*, pid \d+ on ", said)
     assert re.search(r"\n  inputs +orders v1  sha256 [0-9a-f]{8}\.\.  out_\w+\n", said)
-    assert re.search(r"\n  evidence +2 attempts, 1 error cured by attempt 2 \(err_\w+\), \d+ events\n", said)
+    assert re.search(r"\n  evidence +2 attempts, 1 error cured by attempt 2 of 3 \(err_\w+\), \d+ events\n", said)
     assert "The first version: there is nothing to compare it with.\n" in said
     assert said.splitlines()[-1].startswith("Next: flowstone get total ")
 

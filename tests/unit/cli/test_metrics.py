@@ -144,7 +144,7 @@ def test_serving_shows_the_deployment_and_itself(shop, cli, served):
 
     assert (said.code, status) == (0, 200)
     assert totals(text) == totals(cli("metrics").out)
-    assert 'flowstone_process_handler_calls_total{handler="flowstone.logs"}' in text
+    assert "flowstone_process_runs 0.0\n" in text
     assert json.loads(ready)["ready"]
 
 

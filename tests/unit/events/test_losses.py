@@ -39,7 +39,8 @@ def test_what_is_added_is_summed_and_taken_once(losses):
     losses.add("exporter", "failed", 2)
 
     assert first == [("exporter", "dropped", 7), ("exporter", "failed", 1)]
-    assert (second := losses.take()) == [("exporter", "failed", 2)]
+    second = losses.take()
+    assert second == [("exporter", "failed", 2)]
     assert losses.take() == []
     losses.give_back(second)
     assert losses.take() == second

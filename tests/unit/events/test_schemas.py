@@ -69,7 +69,7 @@ def changed(change):
     [
         (lambda now, schema: now["events"].clear(), "event tests.schemas.shipped is gone"),
         (lambda now, schema: schema["properties"].pop("note"), "field note is gone"),
-        (lambda now, schema: schema["properties"]["size"].update(type="number"), "field size has type 'number', it was 'integer'"),
+        (lambda now, schema: schema["properties"]["size"].update(type="number"), "size has type 'number', it was 'integer'"),
         (
             lambda now, schema: schema["properties"]["region"].update({"x-role": "text"}),
             "field region has role 'text', it was 'label'",
@@ -109,6 +109,7 @@ def test_a_harmless_change_is_none(change):
 
 def test_spans_of_ones_own_have_schemas():
     """The three events that a span declaration makes have schemas as any other."""
+
     @span("tests.schemas.upload")
     class Upload(Event):
         """A file was sent."""

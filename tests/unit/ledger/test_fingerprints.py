@@ -170,7 +170,7 @@ def test_a_librarys_error_counts_for_who_called_it():
     assert print_of(caught(read_json)) != print_of(caught(read_other_json))
 
 
-@pytest.mark.parametrize("name", ["<string>", "/tmp/ipykernel_812/2217.py"])
+@pytest.mark.parametrize("name", ["<string>", "/home/ann/ipykernel_812/2217.py"])
 def test_a_session_is_no_place(name):
     """Code of a notebook or of ``exec`` is known by its functions: its file is numbered anew in each session."""
     spaces = [{"__name__": "__main__"} for _ in range(2)]

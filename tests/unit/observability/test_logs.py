@@ -138,7 +138,7 @@ def test_events_are_rendered_with_their_level_and_fields(caplog):
     assert {entry.name for entry in caplog.records} == {"flowstone.events"}
     assert caplog.messages[1] == "A run stopped before its end and can be resumed run_id=run_1 pipeline=shop reason=interrupted"
     assert caplog.records[1].flowstone_event == (
-        "flowstone.run.suspended", {"pipeline": "shop", "run_id": "run_1", "reason": "interrupted"},
+        "flowstone.run.suspended", {"pipeline": "shop", "run_id": "run_1", "reason": "interrupted"}, {},
     )  # fmt: skip
     assert "partition" not in caplog.records[2].flowstone_event.fields
 
@@ -188,10 +188,12 @@ def test_a_run_says_where_its_state_is_and_how_it_ended():
         for outcome in ("success", "partial")
     ]
 
-    assert (begun["definition"], begun["actor"], begun["state"], begun["database"]) == (
-        "d1", "ann", "/srv/shop", "postgresql://db1/fin",
+    assert (begun["definition"], begun["actor"], begun["state"], begun["database"], begun["environment"]) == (
+        "d1", "ann", "/srv/shop", "postgresql://db1/fin", "prod",
     )  # fmt: skip
-    assert [(line["success"], line["reused"], line["failed"], line["exit_code"]) for line in ended] == [(1, 2, 3, 0), (1, 2, 3, 1)]
+    assert "fields" not in told(start, log_events({"state": "/srv/shop", "environment": ""}))
+    counts = [(line["success"], line["reused"], line["failed"], line["exit_code"]) for line in ended]
+    assert counts == [(1, 2, 3, 0), (1, 2, 3, 1)]
 
 
 def test_captured_lines_without_a_record_are_shown_in_the_same_shape():

@@ -21,14 +21,14 @@ from flowstone.testing import MovableClock, capture_events, isolated_flow
 # -- what errors there are -------------------------------------------------------------------------------------------------
 
 
-class Mute(Exception):
+class MuteError(Exception):
     def __str__(self):
         raise RuntimeError("no text")
 
     __repr__ = __str__
 
 
-class Rude(Exception):
+class RudeError(Exception):
     def __str__(self):
         raise SystemExit(3)
 
@@ -63,7 +63,7 @@ def grouped():
 
 def noted():
     error = ValueError("noted")
-    error.__notes__ = [Mute(), "a note", 3]
+    error.__notes__ = [MuteError(), "a note", 3]
     raise error
 
 
@@ -84,8 +84,8 @@ def raising(error):
 
 
 CORPUS = {
-    "text that raises": raising(Mute()),
-    "text that exits": raising(Rude()),
+    "text that raises": raising(MuteError()),
+    "text that exits": raising(RudeError()),
     "cyclic cause": cyclic,
     "5,000 causes": chained,
     "2,000 groups": grouped,
@@ -172,7 +172,7 @@ def endless():
 
 
 EXTRAS = {
-    "a broken mapping": Broken(), "a cycle": endless(), "an error": Mute(), "names": {1: "a", None: "b", (2,): Mute()},
+    "a broken mapping": Broken(), "a cycle": endless(), "an error": MuteError(), "names": {1: "a", None: "b", (2,): MuteError()},
     "many": {str(number): number for number in range(100_000)}, "a long text": "x" * 10_000_000, "a secret": "token=abcdef",
     "bytes": b"\x00\xff", "escapes": "\x1b[2J\u2028", "deep": {"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}},
 }  # fmt: skip
@@ -230,10 +230,10 @@ def test_json_with_control_characters_stays_the_same_value():
 def test_a_malformed_call_keeps_its_line():
     """A message whose arguments do not fit, or whose object raises, is shown as far as it can be."""
     fits_not = logging.LogRecord("acme", 20, "f", 1, "%d orders", ("three",), None)
-    mute = logging.LogRecord("acme", 20, "f", 1, Mute(), (), None)
+    mute = logging.LogRecord("acme", 20, "f", 1, MuteError(), (), None)
 
     assert json.loads(JsonFormatter().format(fits_not))["msg"] == "'%d orders' (could not be formatted: TypeError)"
-    assert json.loads(JsonFormatter().format(mute))["msg"] == "<Mute> (could not be formatted: RuntimeError)"
+    assert json.loads(JsonFormatter().format(mute))["msg"] == "<MuteError> (could not be formatted: RuntimeError)"
 
 
 def test_a_listener_that_raises_loses_its_line_and_nothing_else():

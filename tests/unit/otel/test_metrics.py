@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from flowstone import GiveUp, Pipeline, asset
+from flowstone import Event, GiveUp, Label, Pipeline, asset, event
 from flowstone.events.catalogue import IoStoreStop, MaterializationReused
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.trace import span_id_of
 from flowstone.observability.defaults import METRICS
 from flowstone.observability.definitions import OVERFLOW, Metric
-from flowstone.observability.otel_metrics import UNITS, Measurements, instrument_name
+from flowstone.observability.otel_metrics import Measurements
+from flowstone.observability.otel_names import UNITS, instrument_name
 from flowstone.testing import isolated_flow
 
 
@@ -37,6 +38,27 @@ def test_a_run_is_measured(everything):
     assert {point.value for labels, point in everything.points("flowstone.io").items() if "store" in labels} == {size}
 
 
+def test_metrics_of_the_pipeline_are_measured(everything):
+    """A metric of users' own events is an instrument like any other."""
+
+    @event("acme.order.rejected")
+    class OrderRejected(Event):
+        """An order cannot be filled."""
+
+        reason: Label
+
+    @asset
+    def rejecting(ctx):
+        ctx.emit(OrderRejected, reason="sold_out")
+        return 1
+
+    metric = Metric.counter("acme_orders_rejected_total", OrderRejected, labels=["reason"])
+    with isolated_flow(Pipeline("shop", [rejecting], metrics=[metric])) as flow:
+        flow.run()
+
+    assert {labels: point.value for labels, point in everything.points("acme.orders.rejected").items()} == {("sold_out",): 1}
+
+
 def test_an_exemplar_leads_to_the_attempt(everything):
     """The measurement of an attempt carries the ids of its span."""
     with isolated_flow(Pipeline("shop", [orders])) as flow:
@@ -50,7 +72,11 @@ def test_an_exemplar_leads_to_the_attempt(everything):
 def test_prometheus_makes_our_name_of_it_again(metric):
     """Dots become underscores, the unit and ``_total`` are added: the name is the metric's, so dashboards hold for both."""
     word = {"s": "_seconds", "By": "_bytes", "1": ""}[UNITS[metric.unit]]
-    exported = instrument_name(metric).replace(".", "_") + word + ("_total" if metric.kind in ("counter", "sum") else "")
+    exported = (
+        instrument_name(metric.name, metric.unit).replace(".", "_")
+        + word
+        + ("_total" if metric.kind in ("counter", "sum") else "")
+    )
 
     assert exported == metric.name
 

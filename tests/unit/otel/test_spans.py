@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from flowstone import Count, Event, GiveUp, Label, Pipeline, Retry, RetryLater, Static, Text, all_partitions, asset, span
+from flowstone.events.catalogue import MaterializationStart
 from flowstone.events.trace import run_span_id, span_id_of
 from flowstone.observability.otel_names import ATTRIBUTES
 from flowstone.testing import isolated_flow
@@ -252,9 +253,9 @@ def test_nothing_is_ambient_outside_a_body(traced):
     assert set(seen) == {"mine"}
 
 
-def test_inputs_are_linked_to_what_made_them(traced):
+def test_inputs_are_linked_to_what_made_them(traced, database_url, tmp_path):
     """An attempt has links to the attempts that made its inputs: in this run, and in an earlier run with its own trace."""
-    with isolated_flow(SHOP) as flow:
+    with isolated_flow(SHOP, home=tmp_path, database_url=database_url) as flow:
         flow.run()
         flow.run("totals", force=True)
 
@@ -391,7 +392,7 @@ def test_with_telemetry_off_nothing_is_recorded(traced, monkeypatch):
     assert traced.spans == []
 
 
-def test_a_resumed_run_goes_on_in_linked_spans_of_one_trace(traced):
+def test_a_resumed_run_goes_on_in_linked_spans_of_one_trace(traced, database_url, tmp_path):
     """What was interrupted has ended as suspended; the run that goes on has a span of its own, linked to the first one."""
     interrupted = []
 
@@ -402,7 +403,7 @@ def test_a_resumed_run_goes_on_in_linked_spans_of_one_trace(traced):
             raise KeyboardInterrupt
         return 1
 
-    with isolated_flow(Pipeline("shop", [orders, slow])) as flow:
+    with isolated_flow(Pipeline("shop", [orders, slow]), home=tmp_path, database_url=database_url) as flow:
         with pytest.raises(KeyboardInterrupt):
             flow.run(traceparent=f"00-{TRACE}-{SPAN}-01")
         flow.resume(flow.runs()[0].id)
@@ -451,11 +452,76 @@ def test_an_ending_whose_beginning_was_not_seen_is_recorded(traced):
     with isolated_flow(SHOP) as flow:
         flow._deployment.services()
         observer = flow._deployment.telemetry.tracing
-        forgetful = observer._begin_attempt
-        observer._begin_attempt = lambda happened: None if happened.asset == "orders" else forgetful(happened)
+        seen = observer._told[MaterializationStart]
+        observer._told[MaterializationStart] = lambda happened: None if happened.asset == "orders" else seen(happened)
         run = flow.run().run_id
         recorded = next(one.payload for one in flow.events(names=("flowstone.materialization.stop",)))
 
     found = traced.span("orders")
     assert (hexadecimal(found), traced.parent(found)) == (span_id_of(run, "orders", "", 1), "RUN shop")
     assert found.end_time - found.start_time == recorded["duration_ns"]
+
+
+class OtherTracer(trace_api.Tracer):
+    """A tracer that is not the SDK's, as other makers' are; *broken* ones raise."""
+
+    def __init__(self, inner, *, broken):
+        self._inner, self._broken = inner, broken
+
+    def start_span(self, *arguments, **options):
+        if self._broken:
+            raise RuntimeError("the agent is not there")
+        return self._inner.start_span(*arguments, **options)
+
+    def start_as_current_span(self, *arguments, **options):
+        return self._inner.start_as_current_span(*arguments, **options)
+
+
+class OtherProvider(trace_api.TracerProvider):
+    """A provider of another make."""
+
+    def __init__(self, inner, *, broken=False):
+        self._inner, self._broken = inner, broken
+
+    def get_tracer(self, *arguments, **options):
+        return OtherTracer(self._inner.get_tracer(*arguments, **options), broken=self._broken)
+
+
+def test_a_provider_of_another_make_has_its_own_ids(traced, monkeypatch):
+    """Where ids cannot be chosen spans nest all the same, and bodies hear the ids that are recorded."""
+    monkeypatch.setattr(trace_api, "_TRACER_PROVIDER", OtherProvider(traced.tracers))
+    said = []
+
+    @asset
+    def calling(ctx):
+        said.append(ctx.traceparent)
+        with ctx.span(Upload, region="eu"):
+            return 1
+
+    with isolated_flow(Pipeline("shop", [calling])) as flow:
+        run = flow.run().run_id
+
+    found = traced.span("calling")
+    assert {(one.name, traced.parent(one)) for one in traced.spans} == {
+        ("RUN shop", None), ("calling", "RUN shop"), ("acme.upload", "calling"), ("store calling", "calling"),
+    }  # fmt: skip
+    assert said[0].split("-")[2] == hexadecimal(found) != span_id_of(run, "calling", "", 1)
+
+
+def test_a_broken_provider_breaks_nothing(traced, monkeypatch, caplog):
+    """A tracer that raises costs its spans; bodies, their events and ``ctx.span`` go on, and the failures are counted."""
+    monkeypatch.setattr(trace_api, "_TRACER_PROVIDER", OtherProvider(traced.tracers, broken=True))
+
+    @asset
+    def calling(ctx):
+        with ctx.span(Upload, region="eu") as upload:
+            upload.set(rows=1)
+        return 1
+
+    with isolated_flow(Pipeline("shop", [calling])) as flow:
+        assert flow.run().ok
+        assert [one.name for one in flow.events(names=("acme.*",))] == ["acme.upload.start", "acme.upload.stop"]
+        (handler,) = flow.list_handlers("flowstone.io.load")[1:]
+
+    assert (handler.id, handler.failures > 0) == ("flowstone.otel.traces", True)
+    assert "span acme.upload could not be recorded: RuntimeError" in caplog.text

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from flowstone import Daily, FlowStone, Pipeline, Retry, asset
+from flowstone.app.doctor import FOLDED
 from flowstone.foundation.errors import PlanError
 from flowstone.foundation.settings import DAY, RetentionSettings
 from flowstone.stores import accounts, group_accounts
@@ -81,6 +82,7 @@ def fill(home, url):
         groups = {group.type: group.id for group in flow.error_groups()}
         flow.resolve_errors(groups["TimeoutError"], reason="the network is mended")
         flow.mute_errors(groups["ValueError"], reason="known")
+        flow.metrics()
     with isolated_flow(BROKEN, home=home, database_url=url) as flow, pytest.raises(PlanError):
         flow.run()
 
@@ -162,10 +164,12 @@ CORRUPTIONS = {
                                         group_accounts.DECIDED),
     "a mute made a resolution": ("UPDATE error_group SET status = 'resolved' WHERE status = 'muted'", group_accounts.DECIDED),
     "a decision untold": ("DELETE FROM event WHERE name = 'flowstone.error_group.muted'", group_accounts.DECIDED),
+    "a metric ahead of the record": ("UPDATE fold SET cursor = '9999999'", FOLDED),
+    "a metric that stands nowhere": ("UPDATE fold SET cursor = 'gone'", FOLDED),
 }  # fmt: skip
 ON_A_SERVER = (
     "an ending told twice, another never", "a failed run made a success", "an error deleted", "a cure untold",
-    "a group deleted", "a group that counts cures", "a decision untold",
+    "a group deleted", "a group that counts cures", "a decision untold", "a metric ahead of the record",
 )  # fmt: skip
 
 
@@ -203,7 +207,7 @@ def test_corruptions_are_found_on_a_server(tmp_path, postgres_url, postgres_serv
 
 
 def test_what_was_pruned_is_no_disagreement(tmp_path):
-    """Errors and events that were pruned leave groups that count more than is there, and no finding."""
+    """Errors and events that were pruned leave groups that count more than is there, and no finding; a metric saw them."""
     clock = MovableClock()
     kept = RetentionSettings(errors=DAY, events=DAY, logs=DAY)
     settings = dataclasses.replace(isolated_settings(tmp_path), retention=kept)
@@ -216,8 +220,12 @@ def test_what_was_pruned_is_no_disagreement(tmp_path):
         (group,) = [group for group in flow.error_groups() if group.type == "TimeoutError"]
         newest = flow.error_group(group.id).newest
 
+        change_outside(settings.database_url, "UPDATE fold SET cursor = '1'")
+        behind = {finding.subject for finding in flow.doctor() if finding.level == "fail"}
+
     assert removed["errors"] == 3
     assert faults == []
+    assert behind == {FOLDED}
     assert (group.errors, group.cured, newest) == (2, 2, [])
 
 

@@ -14,6 +14,8 @@ def upgrade() -> None:
     op.add_column("error", sa.Column("definition", _text(), nullable=False, server_default=""))
     op.add_column("log", sa.Column("fields", _text(), nullable=False, server_default=""))
     op.add_column("process", sa.Column("handlers", _text(), nullable=False, server_default=""))
+    kept = sa.text("gone = ''")
+    op.create_index("output_kept", "output", ["project", "manager", "size"], sqlite_where=kept, postgresql_where=kept)
     _create_error_group()
     _group_the_errors()
     _create_metrics()
