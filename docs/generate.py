@@ -21,6 +21,7 @@ from flowstone.observability.defaults import METRICS
 from flowstone.observability.fold import KINDS
 from flowstone.observability.grafana import dashboard_file
 from flowstone.observability.otel_names import ATTRIBUTES, SPANS, UNITS, instrument_name
+from flowstone.observability.process_series import PROCESS_FAMILIES
 from flowstone.observability.rule_files import rule_tests_file, rules_file
 
 SCHEMAS = "reference/events.schema.json"
@@ -70,6 +71,12 @@ there are conventions (CI/CD, errors, exceptions; v1.44) they are followed. Empt
 the event's name, and its other fields as `flowstone.FIELD`; those of your events as `NAME.FIELD`.
 """
 
+OF_A_PROCESS = """
+## One process
+
+What `flowstone run --metrics` shows while it works, and `flowstone metrics --serve` of itself. These begin at 0 with the process.
+"""
+
 ALERTS_PAGE = """# Alerts
 
 The rules of [`deploy/prometheus/flowstone-alerts.yml`](../../deploy/prometheus/flowstone-alerts.yml), as `flowstone catalogue
@@ -99,6 +106,12 @@ currency = "CHF"
 [environments.test]
 home = ".flowstone-test"
 ```
+
+## Where messages go: `notifications`
+
+Each table `[notifications.NAME]` is a channel: `type` (`slack`, `teams`, `webhook`, `command` or `log`), `on` (what about; default: everything), `url`
+(`secret:NAME` or `https://…`), `secret` (of a signed webhook, `secret:NAME`), `command` (a list of words), `allow_private` and `allow_http` (false). They are set in the file
+alone, and an environment may change single keys of them ([how to](../how-to/due-times-and-notifications.md#who-hears-of-it)).
 """
 
 COMMAND_LINE = """# Command line
@@ -191,6 +204,10 @@ def metrics() -> str:
             events_ = ", ".join(f"`{name}`" for name in dict.fromkeys(source.event for source in metric.sources))
             cells = (f"`{metric.name}`", KINDS[metric.kind], labels, metric.description, events_ or "read")
             parts.append(f"| {' | '.join(cells)} |\n")
+    parts += [OF_A_PROCESS, "\n| metric | kind | labels | meaning |\n|---|---|---|---|\n"]
+    for family in PROCESS_FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        parts.append(f"| `{family.name}` | {family.kind} | {labels} | {family.help} |\n")
     return "".join(parts)
 
 

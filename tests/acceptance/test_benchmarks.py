@@ -30,11 +30,16 @@ def bench(folder, *names):
 
 def test_costs_of_events_and_steps_are_measured(tmp_path):
     """Events, steps, executors and graphs have a line for each case, with a floor and what was kept of the budget."""
-    lines = bench(tmp_path, "dispatch", "step", "executors", "graph", "scrape")
+    lines = bench(tmp_path, "dispatch", "logs", "step", "executors", "graph", "scrape")
 
-    assert {"emit unheard", "captured log line", "no-op step, memory IO", "plan 300 assets", "fan of 5, files, process"} <= set(
-        lines
-    )
+    assert {
+        "emit unheard",
+        "captured log line",
+        "JSON line of a record",
+        "no-op step, memory IO",
+        "plan 300 assets",
+        "fan of 5, files, process",
+    } <= set(lines)
     assert lines["scrape of 20 series"]["shown"] > 20
     assert {"case", "unit", "median", "min", "max", "n", "floor", "ratio", "budget", "met"} <= set(lines["no-op step, memory IO"])
     assert lines["no-op step, memory IO"]["statements"] > 3
@@ -75,4 +80,4 @@ def test_a_group_nobody_knows_is_refused():
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
     assert ended.returncode == 2
-    assert "unknown group 'nonsense'; known: dispatch, step, " in ended.stderr
+    assert "unknown group 'nonsense'; known: dispatch, logs, step, " in ended.stderr

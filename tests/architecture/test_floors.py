@@ -13,6 +13,7 @@ import pytest
 LIBRARIES = {
     "alembic": {"flowstone.stores"},
     "click": {"flowstone.cli"},
+    "prometheus_client": {"flowstone.observability"},
     "rich": {"flowstone.cli"},
     "sqlalchemy": {"flowstone.stores", "flowstone.ledger"},
     "pytest": {"flowstone.testing"},

@@ -64,7 +64,7 @@ QUESTIONS = {
     "logs": lambda flow, run: flow.logs(run),
     "get": lambda flow, _: flow.get("report", partition="2026-01-02"),
 }
-OF_A_RESULT = re.compile(r"SCAN (?:seen|spans|CONSTANT ROW|\(subquery-\d+\)|\d+ CONSTANT ROWS)\b")
+OF_A_RESULT = re.compile(r"SCAN (?:seen|spans|newest|CONSTANT ROW|\(subquery-\d+\)|\d+ CONSTANT ROWS)\b")
 PARTLY = re.compile(r"SCAN (?:pipeline|current_output USING COVERING INDEX)\b")
 """Not of the history: the versions of the code, and the pointers, of which ``status`` counts those of each asset."""
 WHOLE_PROJECT = re.compile(r"SEARCH (?!pipeline)\w+ USING (?:COVERING )?INDEX (?!run_by_time|error_by_time)\w+ \(project=\?\)")
@@ -76,6 +76,7 @@ NO_SEEK = ("SELECT min(asset)", "current_output")
 @pytest.fixture
 def shop(flow, tmp_path):
     """A store with two partitions of three assets, one attempt that failed, and one value that was withdrawn."""
+    tries.clear()
     made = flow(Pipeline("shop", [orders, total, report]), home=tmp_path)
     for day in ("2026-01-01", "2026-01-02"):
         made.run(partition=day).raise_if_failed()

@@ -32,6 +32,7 @@ from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Observe, Reuse, Session, Skip
 from flowstone.execution.settlement import LOST_LIMIT, Claim, output_of
 from flowstone.foundation.errors import RecordError, UsageError
+from flowstone.foundation.redaction import Redactor
 from flowstone.io_managers import Output
 from flowstone.ledger.failures import describe
 from flowstone.stores import events, materializations, outputs, processes, runs
@@ -328,8 +329,8 @@ def _outcome(how: str, claim: Claim) -> Any:
         case "skipped":
             return Skipped("not today")
         case "cancelled":
-            return Cancelled(describe(KeyboardInterrupt(), retryable=True))
-    return Failed(describe(ValueError("no"), retryable=True), retry=True)
+            return Cancelled(describe(KeyboardInterrupt(), Redactor(), retryable=True))
+    return Failed(describe(ValueError("no"), Redactor(), retryable=True), retry=True)
 
 
 def test_runs_and_attempts_keep_to_the_model(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

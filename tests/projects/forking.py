@@ -6,6 +6,7 @@ its arguments; the answer is the process's number. ``{"wait": NUMBER}`` is answe
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import json
 import os
@@ -17,17 +18,19 @@ from typing import Any
 
 import dying
 
+from flowstone import FlowStone
 from flowstone.app import heartbeat
 from flowstone.app.pipelines import load_pipeline
 from flowstone.events.catalogue import AssetInvalidated
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.execution import lost
+from flowstone.foundation.channels import ChannelSettings
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.errors import NotFoundError, RecordError, UsageError
 from flowstone.ledger.event_log import EventLog
 from flowstone.stores import dialects
 from flowstone.stores.database import Database
-from flowstone.testing import isolated_flow
+from flowstone.testing import isolated_flow, isolated_settings
 
 PATIENCE = 60  # seconds after which a process says where it is stuck, and ends
 PROJECTS = Path(__file__).parent
@@ -115,8 +118,18 @@ def write(given: dict[str, Any]) -> str:
     return json.dumps(sorted(took))
 
 
+def tick(given: dict[str, Any]) -> str:
+    """Tick, with one channel that posts to a hook of this machine; return the duties that failed."""
+    dying.over_statements(dying.counting(given["at"], list), dialects.SqliteBackend, dialects.PostgresBackend)
+    hook = ChannelSettings("ops", "slack", url=given["hook"], allow_private=True, allow_http=True)
+    settings = isolated_settings(given["home"], project=given["project"], database_url=given["url"])
+    with FlowStone(settings=dataclasses.replace(settings, channels={"ops": hook}), actor="test") as flow:
+        return ",".join(duty.name for duty in flow.tick().duties if not duty.ok)
+
+
 DO: dict[str, Callable[[dict[str, Any]], str]] = {
     "work": work, "run": run, "invalidate": invalidate, "cancel": cancel, "write": write,
+    "tick": tick,
 }  # fmt: skip
 
 

@@ -85,10 +85,11 @@ class Pages:
         return page(headers)
 
     def close(self) -> None:
-        """Answer nothing more from the deployment, once what is being read of it is read."""
+        """Answer nothing more from the deployment, once what is being read of it is read, or hangs."""
         self._closed = True
-        with self._scraping, self._checking:
-            pass
+        for reading in (self._scraping, self._checking):
+            if reading.acquire(timeout=WAIT_SECONDS):
+                reading.release()
 
     def _metrics(self, headers: Message) -> Answer:
         if not self._scraping.acquire(timeout=WAIT_SECONDS):

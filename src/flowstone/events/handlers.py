@@ -75,6 +75,8 @@ class Handler:
         self.busy_ns = self.slowest_ns = 0
         self._in_a_row = 0
         self._quarantined_until = 0
+        self.patient = False
+        """Whether it is not put in quarantine for being slow."""
 
     def hears(self, name: str) -> bool:
         """Whether an event called *name* is for this handler."""
@@ -133,8 +135,9 @@ class Handler:
             self._punish(happened, "error", elapsed, failure)
             del failure  # it refers to this frame, which refers to it
             return
-        if elapsed > SLOW_NS and not self.queued:
-            self.slow += 1
+        is_slow = elapsed > SLOW_NS and not self.queued
+        self.slow += is_slow
+        if is_slow and not self.patient:
             self._punish(happened, "slow", elapsed, None)
         elif self._in_a_row:
             self._in_a_row = self._quarantined_until = 0

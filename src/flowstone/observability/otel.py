@@ -47,6 +47,7 @@ class Observers:
         everything: bool,
     ) -> None:
         self._dispatcher = dispatcher
+        self._patient = everything  # what it gives to is ours, and never waits
         self.tracing = self._trace(facts, version)
         self._measure(metrics, max_series, version)
         self._log_to = logging.getLogger("" if everything else "flowstone")
@@ -67,7 +68,7 @@ class Observers:
         if not is_real(provider) or isinstance(tracer := tracer_of(provider, version), NoOpTracer):
             return None
         spans = Spans(tracer, self._dispatcher.redactor, now_ns=self._dispatcher.now_ns, facts=facts)
-        self._dispatcher.attach(TRACES, spans.events, spans.handle)
+        self._dispatcher.attach(TRACES, spans.events, spans.handle, patient=self._patient)
         return spans
 
     def _measure(self, metrics: Sequence[Metric], max_series: int, version: str) -> None:
@@ -75,14 +76,14 @@ class Observers:
         if is_real(provider):
             meter = provider.get_meter(names.SCOPE, version)
             measurements = Measurements(meter, metrics, max_series, self._dispatcher.losses)
-            self._dispatcher.attach(METRICS, measurements.events, measurements.handle)
+            self._dispatcher.attach(METRICS, measurements.events, measurements.handle, patient=self._patient)
 
     def _log(self, capture: Capture, version: str) -> Records | None:
         provider = logs_api.get_logger_provider()
         if not is_real(provider):
             return None
         records = Records(provider.get_logger(names.SCOPE, version), self._dispatcher.redactor)
-        self._dispatcher.attach(LOGS, "*", records.handle_event)
+        self._dispatcher.attach(LOGS, "*", records.handle_event, patient=self._patient)
         capture.listen(LOGS, records.handle_line)
         self._log_to.addHandler(records)
         return records

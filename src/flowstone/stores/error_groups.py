@@ -115,7 +115,7 @@ def read(
 
 def _newest_of(project: str, asset: str) -> Select[Any]:
     own = select(error.c.fingerprint).where(error.c.project == project, error.c.asset == asset)
-    newest = own.order_by(error.c.at.desc()).limit(EXAMINED).subquery()
+    newest = own.order_by(error.c.at.desc()).limit(EXAMINED).subquery("newest")
     return select(newest.c.fingerprint)
 
 
@@ -136,7 +136,7 @@ def members(connection: Connection, project: str, fingerprint: str, examined: in
     """Where the *examined* newest errors of the group arose, each place once, the newest first."""
     place = (error.c.asset, error.c.partition, error.c.definition)
     of_group = select(*place, error.c.at).where(error.c.project == project, error.c.fingerprint == fingerprint)
-    newest = of_group.order_by(error.c.at.desc()).limit(examined).subquery()
+    newest = of_group.order_by(error.c.at.desc()).limit(examined).subquery("newest")
     columns = [newest.c[column.name] for column in place]
     query = select(*columns, func.count(), func.min(newest.c.at), func.max(newest.c.at)).group_by(*columns)
     found = [Member._make(row) for row in connection.execute(query)]

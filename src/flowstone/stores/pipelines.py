@@ -72,7 +72,10 @@ def versions(connection: Connection, project: str, name: str) -> Iterator[Pipeli
 
 def of_runs(connection: Connection, run_ids: Iterable[str]) -> dict[str, list[AssetThen]]:
     """The assets as they were defined for each of the runs; runs whose definition is not there are left out."""
-    wanted = select(run.c.id, run.c.project, run.c.pipeline, run.c.definition).where(run.c.id.in_(list(run_ids)))
+    asked_for = list(run_ids)
+    if not asked_for:
+        return {}
+    wanted = select(run.c.id, run.c.project, run.c.pipeline, run.c.definition).where(run.c.id.in_(asked_for))
     asked: dict[tuple[str, str, str], list[str]] = {}
     for id, project, name, digest in connection.execute(wanted):
         asked.setdefault((project, name, digest), []).append(id)

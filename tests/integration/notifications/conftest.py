@@ -53,8 +53,6 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(b"an answer nobody reads: secret")
 
-            do_GET = do_POST
-
             def log_message(self, *args: Any) -> None:
                 """Say nothing."""
 
@@ -102,7 +100,7 @@ def opened(pipeline, url, *channels, **options):
 
 @pytest.fixture
 def at(database_url, tmp_path):
-    """A function that opens a FlowStone over this test's database: a pipeline, channels, and options; all are closed in the end."""
+    """A function that opens a FlowStone over this test's database: a pipeline, channels, options; all are closed at the end."""
     made = []
 
     def make(pipeline=None, *channels, **options):

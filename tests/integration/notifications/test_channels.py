@@ -113,7 +113,8 @@ def test_a_receiver_refuses_what_was_changed():
         ("plain secret", given, b"body "), ("other", given, b"body"), ("plain secret", {**given, "webhook-id": "ntf_2"}, b"body"),
         ("plain secret", {**given, "webhook-timestamp": "1001"}, b"body"),
         ("plain secret", {**given, "webhook-signature": "v1,AAAA"}, b"body"),
-        ("plain secret", {**given, "webhook-signature": "v1,é"}, b"body"), ("plain secret", {**given, "webhook-timestamp": "x"}, b"body"),
+        ("plain secret", {**given, "webhook-signature": "v1,é"}, b"body"),
+        ("plain secret", {**given, "webhook-timestamp": "x"}, b"body"),
         *[("plain secret", {k: v for k, v in given.items() if k != name}, b"body") for name in given],
     ]  # fmt: skip
     for secret, headers, body in others:

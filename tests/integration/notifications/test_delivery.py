@@ -82,7 +82,7 @@ def test_a_run_delivers_what_it_causes(at, receiver):
 
 
 def test_a_long_process_delivers_while_it_lives(at, receiver):
-    """Nobody has to close anything: the message of a failed run is delivered though the process goes on, and so is the next one."""
+    """Nobody has to close anything: the message of a failed run is delivered though the process goes on, as is the next one."""
     flow = at(PIPELINE, receiver.channel(on=FAILED))
     for count in (1, 2):
         flow.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import email.utils
 import ipaddress
 import socket
@@ -108,7 +108,8 @@ def test_what_is_posted(receiver):
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (301, "answered 301: redirects are not followed"), (302, "redirects are not followed"), (307, "redirects are not followed"),
+        (301, "answered 301: redirects are not followed"), (302, "redirects are not followed"),
+        (307, "redirects are not followed"),
         (308, "redirects are not followed"), (400, "127.0.0.1 answered 400"), (404, "answered 404"), (500, "answered 500"),
     ],
 )  # fmt: skip
@@ -134,7 +135,7 @@ def test_every_kind_of_yes(receiver, status):
 
 def test_how_long_to_wait(receiver):
     """``Retry-After`` is told in seconds, whether it is a number or a date, and an hour at most; nonsense is none."""
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=100)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=100)
     answers = ["17", "999999", email.utils.format_datetime(soon, usegmt=True), "soon", "-5", "9" * 5000, ""]
     receiver.answers = [(429, {"Retry-After": answer}) for answer in answers]
     waits = []

@@ -137,7 +137,7 @@ def test_new_code_does_not_forgive_what_is_late(at):
 
 
 def test_nobody_is_told_for_ever(at):
-    """When nothing comes for weeks, as of a pipeline that was given up, it is said a bounded number of times, until a value comes."""
+    """When nothing comes for weeks, as of a pipeline that was given up, it is said so often and no more, until a value comes."""
     clock = clock_at("11-01 10:00")
     flow = at(daily(), clock=clock)
     flow.run(partition="2026-10-31")
@@ -179,7 +179,7 @@ def test_candidates_and_withdrawn_values_are_not_there(at):
 
 
 def test_what_is_due_every_day(at):
-    """Without partitions each day needs a value computed or found up to date since midnight; each day that lacks one is said once."""
+    """Without partitions each day needs a value made or found up to date since midnight; each day that lacks one is said once."""
     clock = clock_at("11-20 06:00")
     flow = at(single("07:30 Europe/Zurich"), clock=clock)
     flow.run()
@@ -247,7 +247,7 @@ def test_a_value_that_must_not_be_older(at):
 
 
 def test_a_value_that_was_never_there(at):
-    """What was never computed is late so long after a run first brought its due time, whatever versions of the code came since."""
+    """What was never computed is late so long after a run first brought its due time, whatever versions of the code came then."""
     clock = clock_at("11-20 06:00")
 
     def pipeline(version):
@@ -589,7 +589,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_verbs(project, monkeypatch, capsys):
-    """``tick`` says what it did in one line for each duty, imports no user code, and ``notifications`` lists and tries channels."""
+    """``tick`` says what it did, a line for each duty, and imports no user code; ``notifications`` lists and tries channels."""
     assert execute(["tick"]) == 0
     assert capsys.readouterr().out == "Nothing to do: there is no database yet. flowstone run creates it.\n"
     assert execute(["run"]) == 0

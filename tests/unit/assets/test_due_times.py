@@ -93,7 +93,7 @@ def test_what_was_due_and_what_is_next(zone, now, due, past):
     every = {key: times.due_at(key) for key in (date(2026, 1, 1) + n * DAY for n in range(400))}
 
     assert [d.key for d in islice(times.passed(now), 5)] == [key for key, at in every.items() if at <= now][::-1][:5]
-    assert [d.due_at for d in times.ahead(now)][0] == min(at for at in every.values() if at > now)
+    assert times.ahead(now)[0].due_at == min(at for at in every.values() if at > now)
 
 
 def test_nothing_is_due_before_the_first_day():

@@ -13,7 +13,7 @@ from flowstone.cli.main import VERBS, flowstone
 
 READING = [
     "status", "get", "explain", "lineage", "assets", "graph", "runs", "show", "errors", "logs", "events", "doctor",
-    "config show", "db info",
+    "config show", "db info", "tick", "notifications list",
 ]  # fmt: skip
 
 PROBE = """

@@ -97,6 +97,19 @@ def test_a_slow_handler_is_counted_told_and_quarantined(dispatcher, unreliable, 
     assert (failed.duration_ns, failed.quarantine_ns, failed.message) == (250_000_000, SECOND, "took 250 ms")
 
 
+def test_a_patient_handler_is_not_punished_for_a_busy_machine(dispatcher, unreliable, failures):
+    """One that waits for nothing is counted when it is slow, and hears the next event all the same."""
+    dispatcher.detach("mine")
+    dispatcher.attach("mine", Tick, unreliable, patient=True)
+    unreliable.broken, unreliable.seconds = False, 0.2
+    for number in range(3):
+        dispatcher.emit(Tick, number=number)
+
+    found = info(dispatcher)
+    assert (unreliable.heard, found.slow, found.skipped, found.quarantined) == ([0, 1, 2], 3, 0, False)
+    assert failures == []
+
+
 def test_the_news_of_a_failure_is_redacted(dispatcher, unreliable, failures):
     """What a handler's error says passes the same redaction as every text."""
     dispatcher.emit(Tick)
