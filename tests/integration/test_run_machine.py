@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import text
 
 from flowstone import Pipeline, Retry, asset
 from flowstone.app.wiring import Deployment
@@ -35,6 +37,7 @@ from flowstone.foundation.errors import RecordError, UsageError
 from flowstone.foundation.redaction import Redactor
 from flowstone.io_managers import Output
 from flowstone.ledger.failures import describe
+from flowstone.observability.defaults import MATERIALIZATIONS
 from flowstone.stores import events, materializations, outputs, processes, runs
 from flowstone.testing import isolated_settings
 
@@ -60,6 +63,7 @@ def right(root: int) -> int:
 
 PIPELINE = Pipeline("machine", [root, left, right])
 PLACES = [(asset.name, "") for asset in PIPELINE.assets]
+ENDED = "SELECT asset, status FROM materialization WHERE project = :p AND status NOT IN ('running', 'retrying')"
 
 
 @dataclass
@@ -298,15 +302,19 @@ class Machine(RuleBasedStateMachine):
                 assert losses <= LOST_LIMIT, (run_id, place)
 
     def teardown(self) -> None:
-        """Every attempt has one start and at most one ending in the event log; nothing is left open."""
+        """Every attempt has one start and at most one ending in the event log, and so has what ended of materializations."""
         if self.alive:
             services = self.deployments[min(self.alive)]._services
             with services.database.reading() as connection:
                 counts: dict[tuple[str, str, int], list[str]] = {}
+                stored = Counter(map(tuple, connection.execute(text(ENDED), {"p": self.project})))
+                told: Counter[tuple[str, ...]] = Counter()
                 for found in events.read(connection, self.project, names=("flowstone.materialization.*",), limit=10_000):
+                    told.update(labels[:2] for labels, _ in MATERIALIZATIONS.measure_payload(found.name, found.payload))
                     if found.payload.get("attempt"):
                         key = (str(found.run_id), found.payload["asset"], found.payload["attempt"])
                         counts.setdefault(key, []).append(found.name.rpartition(".")[2])
+            assert told == stored
             for names in counts.values():
                 assert names.count("start") == 1
                 assert names.count("stop") + names.count("exception") <= 1

@@ -344,7 +344,7 @@ def test_w_14_every_failure_leaves_through_one_place(flow, kind, tmp_path):
     (row,) = [row for row in made.show(result.run_id).materializations if row.asset == name]
 
     assert [event.name.removeprefix("flowstone.") for event in mine] == [
-        "materialization.start", "materialization.exception", "error",
+        "materialization.start", "materialization.exception", "error", "error_group.opened",
     ]  # fmt: skip
     assert mine[1].payload["duration_ns"] > 0
     assert mine[1].payload["error"] == mine[2].payload["error"] == made.errors()[0].id
@@ -387,14 +387,14 @@ def test_w_16_an_error_says_what_where_and_in_which_trace(flow, caplog):
         run_id = made.run().run_id
     (error,) = made.errors()
     (event,) = told
-    (line,) = [record for record in caplog.records if getattr(record, "flowstone", {}).get("event") == "flowstone.error"]
+    (line,) = [record for record in caplog.records if record.flowstone_event.name == "flowstone.error"]
     trace = made.runs()[0].trace_id
 
     assert re.search(r'test_original_faults\.py", line \d+, in broken\n.*\nValueError: no', error.traceback)
     assert (event.run_id, event.asset, event.partition, event.attempt) == (run_id, "broken", "", 1)
     assert len(trace) == 32
-    assert event.trace_id == line.flowstone["trace_id"] == trace
-    assert {"run_id", "asset", "type", "message", "error"} <= line.flowstone.keys()
+    assert event.trace_id == line.flowstone_event.fields["trace_id"] == trace
+    assert {"run_id", "asset", "type", "message", "error"} <= line.flowstone_event.fields.keys()
     assert all(word in line.getMessage() for word in (run_id, "broken", "ValueError", "message=no"))
 
 

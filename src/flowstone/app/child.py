@@ -60,7 +60,7 @@ class Bench:
             )
         self._config = hello.settings.config
         self._secrets = self.runtime.resolve_secret
-        self.runtime.dispatcher.attach("flowstone.child", "*", self._show)
+        self.runtime.dispatcher.attach("flowstone.child", "*", self._show, patient=True)
         self._resources = OpenResources(self.pipeline.resources, self.runtime.dispatcher, self._config, self._secrets)
         self._shipper: Any = None
         tracing = self._trace() if hello.traced else None

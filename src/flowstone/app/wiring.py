@@ -65,7 +65,7 @@ class Deployment:
         self.clock, self.redactor, self.dispatcher, self.io = (
             self.runtime.clock, self.runtime.redactor, self.runtime.dispatcher, self.runtime.io,
         )  # fmt: skip
-        self.dispatcher.attach("flowstone.logs", "*", log_events(self._place()))
+        self.dispatcher.attach("flowstone.logs", "*", log_events(self._place()), patient=True)
         self.accounts = Accounts(self.dispatcher, self._process)
         self.telemetry = Telemetry(settings, self.runtime, self._process)
         self.locks = ProcessLocks(lock_folder(settings.database_url, settings.home))

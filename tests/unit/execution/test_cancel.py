@@ -76,9 +76,10 @@ def test_a_waiting_run_is_cancelled_at_once(flow, work):
         ("first", "success", "", ""),
         ("second", "cancelled", "cancelled", "cancelled by ann: not needed"),
     ]
-    assert [event.name for event in told] == ["flowstone.run.cancel_requested", "flowstone.run.stop"]
+    names = ["flowstone.run.cancel_requested", "flowstone.materialization.cancelled", "flowstone.run.stop"]
+    assert [event.name for event in told] == names
     assert [told[0].payload[name] for name in ("actor", "identity", "reason")] == ["ann", "asserted", "not needed"]
-    assert (told[1].payload["outcome"], told[1].payload["cancelled"]) == ("cancelled", 2)
+    assert (told[2].payload["outcome"], told[2].payload["cancelled"]) == ("cancelled", 2)
     assert faults(made) == []
     with pytest.raises(UsageError, match="is cancelled: only a waiting run can be resumed"):
         made.resume(run_id)

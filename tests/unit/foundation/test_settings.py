@@ -130,7 +130,7 @@ def test_every_setting_has_a_variable(tmp_path):
         "outputs.manager": "memory", "outputs.durability": "power", "logs.level": "info", "logs.format": "json",
         "logs.max_lines": "5", "logs.max_run_lines": "50", "redaction.patterns": "a|b", "run.executor": "thread", "run.jobs": "2",
         "run.grace": "5s", "retention.outputs": "7", "retention.events": "24h", "retention.logs": "all", "retention.errors": "1w",
-        "telemetry.otel": "off",
+        "telemetry.otel": "off", "metrics.max_series": "20", "metrics.token": "secret:TOKEN",
     }  # fmt: skip
     assert values.keys() == KEYS.keys()
     found = load(start=tmp_path, variables={"FLOWSTONE_" + k.upper().replace(".", "_"): v for k, v in values.items()})
