@@ -1,7 +1,8 @@
-"""Metrics count what processes did that are gone: killed, ended, cancelled; an exporter that starts afterwards tells the store."""
+"""Metrics count what processes did that are gone: killed, ended, cancelled; an exporter that begins later tells all of it."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -93,7 +94,7 @@ def project(tmp_path):
 
 
 def test_what_dead_processes_did_is_counted_once(project, check_totals):
-    """kill -9 in a child's step, resume by another process, a cancelled run, a timeout: totals are the store's after each."""
+    """A kill -9 in a child's step, resume by another process, a cancelled run, a timeout: totals are the store's after each."""
     killed = project.start("run")
     run = project.reach(killed)
     killed.send_signal(signal.SIGKILL)
@@ -124,6 +125,6 @@ def test_what_dead_processes_did_is_counted_once(project, check_totals):
         ("middle", "cancelled"): 1,
     }  # fmt: skip
     assert told[2] == told[3]
-    for earlier, later in zip(told, told[1:], strict=False):
+    for earlier, later in itertools.pairwise(told):
         for name in earlier.keys() - {"flowstone_materialization_in_flight"}:
             assert all(later[name].get(labels, 0) >= count for labels, count in earlier[name].items())

@@ -8,20 +8,23 @@ not make the whole past late. Who has been late ``NEWEST`` times on end is not t
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from flowstone.assets.due import DueAgain, DueDays, due_times
+from flowstone.assets.due import Deadline, DueAgain, DueDays, due_times
 from flowstone.assets.keys import encode_key
 from flowstone.events.catalogue import AssetOverdue
 from flowstone.foundation.clock import as_datetime
+from flowstone.foundation.serialize import to_json
 from flowstone.foundation.settings import DAY
 from flowstone.stores import overdue, pipelines
 from flowstone.stores.database import Connection, Database
 from flowstone.stores.records import OverdueRecord, PipelineRecord
+
+Place: TypeAlias = tuple[str, str]
 
 NEWEST = 7
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,9 +48,14 @@ class Late(NamedTuple):
     partition: str
     due_at: int
 
+    @property
+    def place(self) -> Place:
+        """The asset and the partition."""
+        return self.watched.asset, self.partition
+
 
 class Marked(NamedTuple):
-    """What was said: the values that are late since now, and how many that were late are there."""
+    """What was said: the values that are late since now, how many that were late are there, and how many are late in all."""
 
     late: list[Late]
     met: int
@@ -60,48 +68,32 @@ class Deadlines:
     def __init__(self, project: str, database: Database) -> None:
         self._project, self._database = project, database
 
+    def any(self) -> bool:
+        """Whether an asset has due times at all."""
+        with self._database.reading() as connection:
+            return bool(_watched(connection, self._project))
+
     def mark(self) -> Marked:
         """Say what is late and has not been said, and what has arrived since."""
         now = self._database.now()
         with self._database.reading() as connection:
-            watched = {item.asset: item for item in self._watched(connection)}
             unmet = overdue.unmet(connection, self._project)
-            there = {late for late in unmet if self._is_over(connection, watched.get(late.asset), late, now)}
-            waiting = defaultdict(list)
-            for late in unmet:
-                if late not in there:
-                    waiting[late.asset].append(late)
-            found = [late for item in watched.values() for late in self._late(connection, item, now, waiting[item.asset])]
+            look = _Look(connection, self._project, now, [(late.asset, late.partition) for late in unmet])
+            there = {late for late in unmet if look.is_over(late)}
+            late = look.news(Counter(late.asset for late in unmet if late not in there))
         met = 0
-        for late in there:
+        for each in there:
             with self._database.transaction() as tx:
-                met += overdue.meet(tx, self._project, late, now)
-        said = [late for late in found if self._say(late, now)]
+                met += overdue.meet(tx, self._project, each, now)
+        said = [each for each in late if self._say(each, now)]
         return Marked(said, met, len(unmet) - len(there) + len(said))
-
-    def any(self) -> bool:
-        """Whether an asset has due times at all."""
-        with self._database.reading() as connection:
-            return next(self._watched(connection), None) is not None
 
     def outlook(self) -> dict[str, int]:
         """When the next value of each asset is due that is not there; in the past for one that is late."""
-        now, found = self._database.now(), {}
         with self._database.reading() as connection:
-            for item in self._watched(connection):
-                late = [late.due_at for late in self._missing(connection, item, now)]
-                ahead = late or self._ahead(connection, item, now)
-                if ahead:
-                    found[item.asset] = min(ahead)
-        return found
-
-    def _watched(self, connection: Connection) -> Iterator[Watched]:
-        for record in pipelines.newest(connection, self._project):
-            for item in record.definition["assets"]:
-                times = due_times(item)
-                if times is not None:
-                    owners = ", ".join(item["owners"])
-                    yield Watched(record, item["name"], item["kind"] == "observed", item["due"], times, owners)
+            look = _Look(connection, self._project, self._database.now())
+            found = {item.asset: look.due(item) for item in look.watched.values()}
+        return {asset: min(due) for asset, due in found.items() if due}
 
     def _say(self, late: Late, now: int) -> bool:
         item = late.watched
@@ -115,82 +107,134 @@ class Deadlines:
                 )  # fmt: skip
         return won
 
-    # -- what is late ---------------------------------------------------------------------------------------------------
 
-    def _late(self, connection: Connection, item: Watched, now: int, waiting: list[OverdueRecord]) -> list[Late]:
-        """What of an asset is late and not said yet, oldest first."""
-        missing = self._missing(connection, item, now)
-        said = overdue.of_asset(connection, self._project, item.asset, [late.partition for late in missing])
-        if isinstance(item.times, DueAgain):
-            missing = [late for late in missing if _is_news(late, said.get(late.partition))]
-        else:
-            missing = [late for late in missing if late.partition not in said][: max(0, NEWEST - len(waiting))]
-        return [late for late in reversed(missing) if self._known_since(connection, item, late.due_at) <= late.due_at]
+class _Look:
+    """One look at what is due and what is there; *more* are further places to look at."""
 
-    def _missing(self, connection: Connection, item: Watched, now: int) -> list[Late]:
+    def __init__(self, connection: Connection, project: str, now: int, more: Iterable[Place] = ()) -> None:
+        self._connection, self._project, self._now = connection, project, now
+        self.watched = {item.asset: item for item in _watched(connection, project)}
+        self._days: dict[int, tuple[dict[str, int], dict[str, int]]] = {}
+        places = [(item.asset, partition) for item in self.watched.values() for partition in self._partitions(item.times)]
+        self._made = overdue.made_at(connection, project, {*places, *more})
+
+    def news(self, waiting: Counter[str]) -> list[Late]:
+        """What is late and has not been said, oldest first of each asset; *waiting* is how many of it are late and said."""
+        missing = {item.asset: self._missing(item) for item in self.watched.values()}
+        said = overdue.told(self._connection, self._project, [late.place for found in missing.values() for late in found])
+        found = []
+        for asset, late in missing.items():
+            if isinstance(self.watched[asset].times, DueAgain):
+                fresh = [each for each in late if _is_news(each, said.get(each.place))]
+            else:
+                fresh = [each for each in late if each.place not in said][: max(0, NEWEST - waiting[asset])]
+            found += [each for each in reversed(fresh) if self._known_since(each.watched, each.due_at) <= each.due_at]
+        return found
+
+    def due(self, item: Watched) -> list[int]:
+        """When the values are due that are not there, in the past if there are some; else the next ones."""
+        late = [late.due_at for late in self._missing(item)]
+        if late:
+            return late
+        if isinstance(item.times, DueDays):
+            _, coming = self._around(item.times)
+            return [due_at for partition, due_at in coming.items() if (item.asset, partition) not in self._made]
+        return [self._due_again(item, item.times, encode_key(key))[0] for key in item.times.keys]
+
+    def is_over(self, late: OverdueRecord) -> bool:
+        """Whether what was late is there, or nobody waits for it any more."""
+        item = self.watched.get(late.asset)
+        if item is None:
+            return True
+        if isinstance(item.times, DueDays):
+            return (late.asset, late.partition) in self._made
+        if late.partition not in map(encode_key, item.times.keys):
+            return True
+        if item.times.longest is not None:
+            return self._due_again(item, item.times, late.partition)[1]
+        return self._is_there_since(item, late.partition, _nanoseconds(item.times.passed(as_datetime(late.due_at))[1]))
+
+    def _partitions(self, times: DueDays | DueAgain) -> list[str]:
+        if isinstance(times, DueAgain):
+            return [encode_key(key) for key in times.keys]
+        passed, coming = self._around(times)
+        return [*passed, *coming]
+
+    def _around(self, times: DueDays) -> tuple[dict[str, int], dict[str, int]]:
+        """The newest partitions that were due, newest first, and those due next, with their due times."""
+        found = self._days.get(id(times))
+        if found is None:
+            now = as_datetime(self._now)
+            passed, coming = islice(times.passed(now), NEWEST), times.ahead(now)
+            found = self._days[id(times)] = (_by_partition(passed), _by_partition(coming))
+        return found
+
+    def _missing(self, item: Watched) -> list[Late]:
         """What of an asset was due and is not there, newest first."""
         if isinstance(item.times, DueDays):
-            passed = list(islice(item.times.passed(as_datetime(now)), NEWEST))
-            due = {encode_key(deadline.key): _nanoseconds(deadline.due_at) for deadline in passed}
-            made = overdue.made_at(connection, self._project, item.asset, due)
-            return [Late(item, partition, due_at) for partition, due_at in due.items() if partition not in made]
+            passed, _ = self._around(item.times)
+            return [Late(item, key, due_at) for key, due_at in passed.items() if (item.asset, key) not in self._made]
         found = []
         for partition in map(encode_key, item.times.keys):
-            due_at, there = self._due_again(connection, item, item.times, partition, now)
-            if due_at <= now and not there:
+            due_at, is_there = self._due_again(item, item.times, partition)
+            if due_at <= self._now and not is_there:
                 found.append(Late(item, partition, due_at))
         return found
 
-    def _due_again(self, connection: Connection, item: Watched, times: DueAgain, partition: str, now: int) -> tuple[int, bool]:
+    def _due_again(self, item: Watched, times: DueAgain, partition: str) -> tuple[int, bool]:
         """When one that is due again and again was due last, or is due next when it is there; and whether it is there."""
-        last = self._last(connection, item, partition)
+        now = as_datetime(self._now)
         if times.longest is None:
-            due_at, since = times.passed(as_datetime(now))
-            there = last is not None and last >= _nanoseconds(since)
-            return _nanoseconds(times.ahead(as_datetime(now))[0] if there else due_at), there
+            due_at, since = times.passed(now)
+            is_there = self._is_there_since(item, partition, _nanoseconds(since))
+            return _nanoseconds(times.ahead(now)[0] if is_there else due_at), is_there
         longest = times.longest // timedelta(microseconds=1) * 1000
-        if last is not None and last + longest >= now:
+        last = self._last(item, partition)
+        if last is not None and last + longest >= self._now:
             return last + longest, True
-        return max(last or 0, self._known_since(connection, item, last or 0)) + longest, False
+        return max(last or 0, self._known_since(item, last or 0)) + longest, False
 
-    def _last(self, connection: Connection, item: Watched, partition: str) -> int | None:
+    def _is_there_since(self, item: Watched, partition: str, since: int) -> bool:
+        made = self._made.get((item.asset, partition))
+        if made is None or made >= since:
+            return made is not None
+        last = self._last(item, partition)
+        return last is not None and last >= since
+
+    def _last(self, item: Watched, partition: str) -> int | None:
         """When the value was last computed or found up to date; of an observed source, when its newest version was seen."""
-        made = overdue.made_at(connection, self._project, item.asset, [partition]).get(partition)
+        made = self._made.get((item.asset, partition))
         if made is None or item.observed:
             return made
-        return overdue.confirmed_at(connection, self._project, item.asset, partition)
+        return overdue.confirmed_at(self._connection, self._project, item.asset, partition)
 
-    def _ahead(self, connection: Connection, item: Watched, now: int) -> list[int]:
-        """When an asset of which nothing is late is due next."""
-        if isinstance(item.times, DueDays):
-            coming = {encode_key(deadline.key): _nanoseconds(deadline.due_at) for deadline in item.times.ahead(as_datetime(now))}
-            made = overdue.made_at(connection, self._project, item.asset, coming)
-            return [due_at for partition, due_at in coming.items() if partition not in made]
-        return [self._due_again(connection, item, item.times, encode_key(key), now)[0] for key in item.times.keys]
-
-    def _known_since(self, connection: Connection, item: Watched, early: int) -> int:
+    def _known_since(self, item: Watched, early: int) -> int:
         """Since when the asset has had this due time; any time up to *early* is early enough."""
         since = item.pipeline.created_at
         if since > early:
-            for record in pipelines.versions(connection, self._project, item.pipeline.name):
+            for record in pipelines.versions(self._connection, self._project, item.pipeline.name):
                 told = next((each for each in record.definition["assets"] if each["name"] == item.asset), None)
                 if since <= early or told is None or told.get("due") != item.due:
                     break
                 since = min(since, record.created_at)
         return since
 
-    def _is_over(self, connection: Connection, item: Watched | None, late: OverdueRecord, now: int) -> bool:
-        """Whether what was late is there, or nobody waits for it any more."""
-        if item is None:
-            return True
-        if isinstance(item.times, DueDays):
-            return bool(overdue.made_at(connection, self._project, item.asset, [late.partition]))
-        if late.partition not in map(encode_key, item.times.keys):
-            return True
-        if item.times.longest is not None:
-            return self._due_again(connection, item, item.times, late.partition, now)[1]
-        last = self._last(connection, item, late.partition)
-        return last is not None and last >= _nanoseconds(item.times.passed(as_datetime(late.due_at))[1])
+
+def _watched(connection: Connection, project: str) -> list[Watched]:
+    """The assets with due times; those that say the same share it."""
+    found: list[Watched] = []
+    shared: dict[str, DueDays | DueAgain] = {}
+    for record in pipelines.newest(connection, project):
+        for item in record.definition["assets"]:
+            if item.get("due") is None:
+                continue
+            text = to_json([item["due"], item["partitions"]])
+            times = shared.get(text) or due_times(item)
+            if times is not None:
+                shared[text] = times
+                owners = ", ".join(item["owners"])
+                found.append(Watched(record, item["name"], item["kind"] == "observed", item["due"], times, owners))
+    return found
 
 
 def _is_news(late: Late, said: OverdueRecord | None) -> bool:
@@ -198,6 +242,10 @@ def _is_news(late: Late, said: OverdueRecord | None) -> bool:
     if said is None:
         return True
     return late.due_at > said.due_at and (said.met_at is not None or late.due_at - said.at < NEWEST * DAY)
+
+
+def _by_partition(deadlines: Iterable[Deadline]) -> dict[str, int]:
+    return {encode_key(deadline.key): _nanoseconds(deadline.due_at) for deadline in deadlines}
 
 
 def _nanoseconds(moment: datetime) -> int:

@@ -1,1 +1,4 @@
-"""Observers and what they need: log shapes and the capture of users' lines. Imports events, never stores."""
+"""Observers and what they need: log shapes, the capture of users' lines, spans, metrics with their definitions, fold and shapes.
+
+May not live here: anything that reads the store; who needs its facts is handed them. Imports events, never stores.
+"""

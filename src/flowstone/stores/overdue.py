@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, case, func, select, update
+from sqlalchemy import Connection, Update, bindparam, case, func, select, tuple_, update
 
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OverdueRecord
@@ -53,22 +53,24 @@ def unmet(connection: Connection, project: str) -> list[OverdueRecord]:
     return [OverdueRecord.of(row) for row in rows]
 
 
-def of_asset(connection: Connection, project: str, asset: str, partitions: Iterable[str]) -> dict[str, OverdueRecord]:
-    """What was ever said of these partitions of *asset*, by partition."""
-    key = (overdue.c.project == project, overdue.c.asset == asset, overdue.c.partition.in_(list(partitions)))
-    return {row["partition"]: OverdueRecord.of(row) for row in connection.execute(select(overdue).where(*key)).mappings()}
-
-
-def made_at(connection: Connection, project: str, asset: str, partitions: Iterable[str]) -> dict[str, int]:
-    """When the current output of each of these partitions was made, by partition; without those that have none."""
-    found: dict[str, int] = {}
-    wanted = list(partitions)
-    query = select(current_output.c.partition, output.c.created_at).join(output, output.c.id == current_output.c.output)
-    query = query.where(current_output.c.project == project, current_output.c.asset == asset)
+def told(connection: Connection, project: str, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], OverdueRecord]:
+    """What was ever said of these assets and partitions."""
+    wanted, found = list(places), []
+    query, place = select(overdue).where(overdue.c.project == project), tuple_(overdue.c.asset, overdue.c.partition)
     for i in range(0, len(wanted), _CHUNK):
-        found |= {
-            row[0]: row[1] for row in connection.execute(query.where(current_output.c.partition.in_(wanted[i : i + _CHUNK])))
-        }
+        rows = connection.execute(query.where(place.in_(wanted[i : i + _CHUNK]))).mappings()
+        found += [OverdueRecord.of(row) for row in rows]
+    return {(record.asset, record.partition): record for record in found}
+
+
+def made_at(connection: Connection, project: str, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """When the current output of each of these assets and partitions was made; without those that have none."""
+    found: dict[tuple[str, str], int] = {}
+    wanted, place = list(places), tuple_(current_output.c.asset, current_output.c.partition)
+    query = select(current_output.c.asset, current_output.c.partition, output.c.created_at)
+    query = query.join(output, output.c.id == current_output.c.output).where(current_output.c.project == project)
+    for i in range(0, len(wanted), _CHUNK):
+        found |= {(row[0], row[1]): row[2] for row in connection.execute(query.where(place.in_(wanted[i : i + _CHUNK])))}
     return found
 
 
