@@ -136,6 +136,7 @@ class Place:
                 assert connection.execute(text("SELECT count(*) FROM process WHERE ended_at IS NULL")).scalar_one() == 0
                 outputs = {row[0] for row in connection.execute(text("SELECT location FROM output"))}
             self._hold_files(outputs, flow)
+            self.check_totals(flow)
 
     def _hold_attempts(self, flow, view):
         """Each attempt has one start, one ending and at most one error; a step that has ended well is not tried again."""
@@ -209,12 +210,13 @@ def wait_until():
 
 
 @pytest.fixture
-def place(forking):
+def place(forking, check_totals):
     """A function that makes a :class:`Place`; what still runs there in the end is killed."""
     made = []
 
     def make(*arguments, **options):
         made.append(Place(forking, *arguments, **options))
+        made[-1].check_totals = check_totals  # what metrics tell is what the store has, also when it was folded by the dead
         return made[-1]
 
     yield make

@@ -81,12 +81,12 @@ def kill_and_resume(place, shaken, chance, executor):
         return bool(flow.events(names=["flowstone.run.resumed"]))
 
 
-def trials(place, shaken, folder, seed, count, executor, url=None):
+def trials(place, shaken, folder, seed, count, executor, url=None, **how):
     """Make *count* trials; with a *url*, which has one store for all, each in a project of its own."""
     hits = 0
     for number in range(count):
         chance = random.Random(f"{seed}/{number}")
-        made = place(folder / str(number), url, f"trial{number}", executor=executor, jobs=JOBS[executor])
+        made = place(folder / str(number), url, f"trial{number}", executor=executor, jobs=JOBS[executor], **how)
         try:
             hits += kill_and_resume(made, shaken, chance, executor)
         except AssertionError as error:
@@ -107,6 +107,12 @@ def test_kills_on_postgresql_cost_the_steps_that_were_running(place, shaken, tmp
     trials(place, shaken, tmp_path, f"test/{executor}", count, executor, postgres_url)
 
 
+@pytest.mark.parametrize(("executor", "count"), [("inline", 3), ("process", 2)])
+def test_kills_with_every_reporter_on(place, shaken, tmp_path, database_url, executor, count):
+    """While spans, metrics, log records, messages and a slow handler report, a kill costs no more and totals are right."""
+    trials(place, shaken, tmp_path, f"reported/{executor}", count, executor, database_url, reporters=True)
+
+
 def batches(**counts):
     """The batches of a long matrix: executor and number."""
     return [(executor, batch) for executor, count in counts.items() for batch in range(count)]
@@ -124,3 +130,10 @@ def test_five_hundred_kills_on_sqlite(place, shaken, tmp_path, executor, batch):
 def test_two_hundred_kills_on_postgresql(place, shaken, tmp_path, postgres_url, executor, batch):
     """20 trials; most kills fall into a run that is then resumed."""
     assert trials(place, shaken, tmp_path, f"{batch}/{executor}", 20, executor, postgres_url) > 8
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(("executor", "batch"), batches(inline=4, thread=3, process=3))
+def test_two_hundred_kills_with_every_reporter_on(place, shaken, tmp_path, database_url, executor, batch):
+    """10 trials on each database."""
+    assert trials(place, shaken, tmp_path, f"reported/{batch}/{executor}", 10, executor, database_url, reporters=True) > 3

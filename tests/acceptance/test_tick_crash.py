@@ -11,6 +11,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from sqlalchemy import text
 
 from flowstone import Pipeline, asset
 from flowstone.events.catalogue import AssetOverdue
@@ -87,3 +88,19 @@ def test_a_tick_killed_at_many_moments(place, hook, database_url, tmp_path):
 def test_a_tick_killed_at_every_moment(place, hook, database_url, tmp_path):
     """At every moment."""
     assert through(1, place(tmp_path / "place", database_url), hook) >= 100
+
+
+def test_a_tick_settles_what_the_dead_left(place, tmp_path):
+    """A run whose process was killed waits to be resumed after a tick, which names it, and holds no limited resource any more."""
+    dead = place(tmp_path / "place")
+    process = dead.start()
+    dead.reach(process, 3)
+    dead.kill(process)
+    with dead.reader() as flow:
+        done = {duty.name: duty.text for duty in flow.tick().duties}
+        (run,) = flow.runs()
+        with flow._deployment.reading().reading() as connection:
+            held = connection.execute(text("SELECT count(*) FROM slot")).scalar_one()
+
+    assert (run.status, held) == ("waiting", 0)
+    assert done["dead work"] == f"{run.id} of dead processes: flowstone run --resume {run.id}"

@@ -6,17 +6,27 @@ its arguments; the answer is the process's number. ``{"wait": NUMBER}`` is answe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dying
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from flowstone import FlowStone
 from flowstone.app import heartbeat
@@ -26,7 +36,7 @@ from flowstone.events.dispatcher import Dispatcher
 from flowstone.execution import lost
 from flowstone.foundation.channels import ChannelSettings
 from flowstone.foundation.clock import SystemClock
-from flowstone.foundation.errors import NotFoundError, RecordError, UsageError
+from flowstone.foundation.errors import FlowStoneError, NotFoundError, RecordError, UsageError
 from flowstone.ledger.event_log import EventLog
 from flowstone.stores import dialects
 from flowstone.stores.database import Database
@@ -42,7 +52,33 @@ def opened(given: dict[str, Any], pipeline: bool = True) -> Any:
     os.environ["SHAKEN_NOTES"] = given["notes"]
     made = load_pipeline(str(PROJECTS / given.get("pipeline", "shaken.py")), PROJECTS) if pipeline else None
     url = given["url"]
+    if given.get("reporters"):
+        return reported(made, isolated_settings(given["home"], project=given["project"], database_url=url))
     return isolated_flow(made, home=given["home"], project=given["project"], database_url=url, echo=lambda text: None)
+
+
+def reported(pipeline: Any, settings: Any) -> FlowStone:
+    """A FlowStone with everything on that reports: the three signals of an SDK, a queued handler, a channel, a scraper."""
+    spans = TracerProvider(shutdown_on_exit=False)
+    spans.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    trace.set_tracer_provider(spans)
+    metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
+    records = LoggerProvider(shutdown_on_exit=False)
+    records.add_log_record_processor(SimpleLogRecordProcessor(InMemoryLogRecordExporter()))
+    _logs.set_logger_provider(records)
+    channels = {"ops": ChannelSettings("ops", "log")}
+    flow = FlowStone(pipeline, settings=dataclasses.replace(settings, channels=channels), actor="test", echo=lambda text: None)
+    flow.attach("slow", "*", lambda happened: time.sleep(0.001), queued=True)
+    threading.Thread(target=scrape, args=(flow,), daemon=True).start()
+    return flow
+
+
+def scrape(flow: FlowStone) -> None:
+    """Read the metrics, which folds them, for as long as the process lives."""
+    while True:
+        with contextlib.suppress(FlowStoneError):  # there may be no database yet, or no longer
+            flow.metrics()
+        time.sleep(0.005)
 
 
 def runs_of(flow: Any) -> list[Any]:

@@ -21,7 +21,7 @@ from flowstone.assets.mappings import gathers
 from flowstone.events.catalogue import IO_LOAD, IO_STORE
 from flowstone.events.context import Scope
 from flowstone.events.dispatcher import Dispatcher
-from flowstone.events.event import Event
+from flowstone.events.event import Event, attributes_of
 from flowstone.events.spans import Span, SpanKind, message_of
 from flowstone.events.trace import Attempt, Trace, Tracing
 from flowstone.execution.context import Context, SkipRequest
@@ -103,6 +103,7 @@ class Body:
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is this attempt's ending
             self._leave_if_forked(error)
             outcome = self._ending(error, work.asset, outside)
+            shown.end(error)
         duration = self._dispatcher.monotonic_ns() - started
         self._capture.end(scope, begun)
         return Report(outcome, duration, shown.events, told)
@@ -202,6 +203,14 @@ class _Shown:
 
     def span(self, kind: SpanKind, **fields: Any) -> Span:
         return Span(self, kind, fields)
+
+    def end(self, error: BaseException) -> None:
+        """End the move that has no ending: an interrupt may come between its start and the span, or before the span's end."""
+        last = self.events[-1] if self.events else None
+        for kind in (IO_LOAD, IO_STORE):
+            if isinstance(last, kind.start):
+                ending = {"duration_ns": max(0, self._dispatcher.now_ns() - last.at), "message": message_of(error)}
+                self.emit(kind.exception, **attributes_of(last), **ending, type=type(error).__name__)
 
 
 def _close(generator: GeneratorType[Any, Any, Any], error: BaseException) -> None:

@@ -182,7 +182,8 @@ class _Account:
 
     def _cures(self) -> Iterator[str]:
         cured = Counter((*key[:2], number) for key, number in self._errors.values() if number)
-        told = {t.key: t.payload.cured for t in self._told if t.name == "materialization.stop" and t.payload.cured}  # 0003 began it
+        # events that were recorded before schema 0003 do not say it
+        told = {t.key: t.payload.cured for t in self._told if t.name == "materialization.stop" and t.payload.cured}
         for key in {*cured, *told}:
             if cured[key] != told.get(key, cured[key]) or self._attempts.get(key, ("", ""))[0] != "success":
                 yield f"{self._at(key)} attempt {key[2]}"

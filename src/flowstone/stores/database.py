@@ -87,8 +87,9 @@ class Transaction:
 
     def flush(self) -> None:
         """Make the changes that were kept for the end, and write what :meth:`add_row` collected."""
-        for _, change in sorted(self._last, key=itemgetter(0)):
-            change(self)
+        if self._last:
+            for _, change in sorted(self._last, key=itemgetter(0)):
+                change(self)
         for builder, (prepared, rows) in self._later.items():
             self._cursor.executemany(prepared.sql, prepared.bind_rows(builder.names, rows))
         self._later = {}

@@ -102,7 +102,7 @@ def test_a_run_that_could_not_be_planned(cli, own):
     """A mapping that raises: exit code 2, what it raised and the command that shows it; ``runs`` and ``show`` say so too."""
     text = (own.folder / "pipeline.py").read_text()
     mapping = (
-        "class Unknown:\n    needs_existing = False\n    def upstream(self, key, existing):\n        raise KeyError('no region')\n"
+        "class Unknown:\n    needs_existing = False\n    def upstream(self, key, existing):\n        raise KeyError('region')\n"
         "    def describe(self):\n        return 'unknown()'\n\n"
         "@asset(partitions=daily.partitions, mapping={'daily': Unknown()})\ndef change(daily):\n    return 1\n\n"
     )
@@ -114,7 +114,7 @@ def test_a_run_that_could_not_be_planned(cli, own):
     error = re.search(r"flowstone show (err_\w+)\n", said.err)[1]
 
     assert said.code == 2
-    assert said.err.startswith("error: change 2020-02-03 could not be planned: KeyError: 'no region'\n  a mapping or partitions")
+    assert said.err.startswith("error: change 2020-02-03 could not be planned: KeyError: 'region'\n  a mapping or partitions")
     assert re.search(rf"  {run['id']}  failed .*  could not be planned  ", cli("runs", "--limit", "1").out)
     assert re.search(
         rf"\n  failed       plan_failed: change 2020-02-03 could not be planned.*\({error}\)\n", cli("show", run["id"]).out

@@ -120,6 +120,31 @@ def test_observers_see_the_log_in_its_order(flow, flowstone_events):
     assert len(flowstone_events.of(AssetInvalidated)) == 1
 
 
+@pytest.mark.parametrize("name", ["store.start", "store.stop", "load.start", "load.stop"])
+def test_a_move_that_is_interrupted_has_one_ending(flow, name):
+    """Ctrl-C while observers hear that a value begins or has ceased to move: in the record the move has begun and ended once."""
+    made, seen = flow(SHOP), []
+
+    def interrupt(happened):
+        seen.append(happened)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    made.attach("tests.interrupt", f"flowstone.io.{name}", interrupt)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        made.run("total")
+    made.resume(raised.value.run_id)
+    moves = [event.name.rpartition(".") for event in made.events(names=["flowstone.io.*"])]
+
+    for kind in ("flowstone.io.load", "flowstone.io.store"):
+        parts = [part for span, _, part in moves if span == kind]
+        assert parts[::2] == ["start"] * (len(parts) // 2)
+        assert set(parts[1::2]) <= {"stop", "exception"}
+        assert len(parts) % 2 == 0
+    assert len(seen) > 1
+    assert [finding for finding in made.doctor() if finding.level == "fail"] == []
+
+
 def test_observers_see_only_what_is_committed(flow, tmp_path):
     """When an observer is shown an ending, another connection finds the attempt settled and the value current."""
     seen = []

@@ -7,12 +7,15 @@ import sqlite3
 import pytest
 
 from flowstone import FlowStone, Pipeline, asset
+from flowstone.events.catalogue import RunCancelRequested
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.foundation import settings
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError, SettingsError
 from flowstone.stores.database import Database
 from flowstone.stores.tables import SCHEMA_VERSION
+
+CANCEL = {"pipeline": "p", "run_id": "run_1", "actor": "ann", "identity": "os", "reason": ""}
 
 
 @pytest.fixture
@@ -148,3 +151,17 @@ def test_records_last_as_long_as_outputs(tmp_path, durability, level):
         backend.commit(cursor)
         assert cursor.execute("PRAGMA synchronous").fetchone() == (level,)
         cursor.close()
+
+
+def test_changes_kept_for_the_end_are_made_last_and_in_one_order(opened, tmp_path):
+    """What is kept for the end of a transaction is made in the order of its keys, events of it included; undone, not at all."""
+    database, made = opened(tmp_path / "facts.db"), []
+    with database.transaction() as tx:
+        for key in ("b", "a", "c"):
+            tx.before_commit(key, lambda tx, key=key: made.append((key, tx.emit(RunCancelRequested, **CANCEL).name)))
+        made.append("first")
+    with pytest.raises(ZeroDivisionError), database.transaction() as tx:  # noqa: PT012 - what raises is the commit
+        tx.before_commit("d", lambda _: made.append("never"))
+        tx.before_commit("a", lambda _: 1 / 0)
+
+    assert made == ["first", *((key, "flowstone.run.cancel_requested") for key in "abc")]
