@@ -23,6 +23,11 @@ WIDTH = 20  # assets of one layer
 BETWEEN = 1800  # seconds from one run to the next
 _NUMBERED = ("materialization", "attempt", "event", "log")  # their rows get the next number
 _LOCATIONS = "SELECT output.asset, output.location FROM output"
+GROUP_OPENED = "flowstone.error_group.opened"
+_COUNTED = """
+UPDATE error_group SET (errors, cured, last_error, last_at) = (
+    SELECT count(*), sum(cured > 0), (SELECT id FROM error AS newest ORDER BY at DESC, id DESC LIMIT 1), max(at) FROM error)
+"""  # all the errors are of one group
 _TABLES = ("run", "materialization", "attempt", "output", "lineage", "event", "error", "log")
 
 
@@ -116,6 +121,8 @@ def _multiply(database: sqlite3.Connection, shape: Shape) -> None:
         rows = _copied(text, new)
         for row in rows["attempt"]:
             row[columns["attempt"].index("materialization")] += number * steps
+        name = columns["event"].index("name")
+        rows["event"] = [row for row in rows["event"] if row[name] != GROUP_OPENED]  # the group is open
         _age(rows["output"], columns["output"], number // shape.partitions + 1, gone=number < newest)
         for table, names in columns.items():
             skip = 1 if table in _NUMBERED else 0
@@ -125,6 +132,7 @@ def _multiply(database: sqlite3.Connection, shape: Shape) -> None:
         if number >= newest:
             pointers = [[PROJECT, *row[2:4], row[0]] for row in rows["output"]]
             database.executemany("INSERT OR REPLACE INTO current_output VALUES (?, ?, ?, ?)", pointers)
+    database.execute(_COUNTED)
 
 
 def _copied(text: str, new: dict[str, str]) -> dict[str, list[list[Any]]]:

@@ -39,7 +39,8 @@ def _verbs(last: int) -> list[tuple[str, Budget | None]]:
         "runs", "runs --status failed", "show {run}", "show {run} --json", "show {output}",
         f"explain a{last} --json", f"explain a{last} --partition {{day}}",
         f"lineage a{last}", f"lineage a{last} --json", "lineage a0 --downstream", "lineage a0 --impact",
-        "errors", f"errors a{last}", "errors --json", "events", "events --json", "events --run {run}", f"events --asset a{last}",
+        "errors", f"errors --each --asset a{last}", "errors --json",
+        "events", "events --json", "events --run {run}", f"events --asset a{last}",
         "logs {run}", "outputs list", f"outputs list a{last}",
     ]  # fmt: skip
     return [*((verb, BOUNDED) for verb in bounded), ("doctor", None), ("db info", None)]

@@ -33,6 +33,7 @@ from flowstone.events.event import Event, attributes_of
 from flowstone.events.trace import span_id_of
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.serialize import to_json
+from flowstone.foundation.texts import storable
 from flowstone.observability.lines import Line
 from flowstone.observability.records import MAX_FIELD, capped, ends_of, extras_of, plain, text_of, trace_of
 
@@ -122,9 +123,9 @@ def level_of(happened: Event) -> int:
 
 
 def sentence(happened: Event, fields: dict[str, Any]) -> str:
-    """The event's documentation and its fields as ``name=value``: readable, complete, greppable."""
+    """The event's documentation and its fields as ``name=value``: readable, complete, greppable, and text any stream takes."""
     first = (type(happened).__doc__ or happened.name).splitlines()[0].rstrip(".")
-    return first + "".join(f" {name}={value}" for name, value in fields.items() if name != "trace_id")
+    return storable(first + "".join(f" {name}={value}" for name, value in fields.items() if name != "trace_id"))
 
 
 class _Formatter(logging.Formatter):

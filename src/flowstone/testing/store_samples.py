@@ -34,7 +34,7 @@ RUN: dict[str, Any] = {
     "project": "test", "pipeline": "p", "definition": "", "status": "running", "request": "{}", "plan": "[]", "actor": "",
     "identity": "", "trace_id": "", "provenance": "{}", "process": "proc_1", "requested_at": 1,
 }  # fmt: skip
-LINE: dict[str, Any] = {"asset": "orders", "partition": "", "attempt": 1, "at": 1, "level": "info"}
+LINE: dict[str, Any] = {"asset": "orders", "partition": "", "attempt": 1, "at": 1, "level": "info", "fields": ""}
 
 
 def at_once(work: Callable[[Any], object], items: Any) -> None:
@@ -126,4 +126,5 @@ def an_error(tx: Transaction, id: str, run_id: str, *, asset: str = "orders", me
     errors.add(tx, {
         "id": id, "project": "test", "run_id": run_id, "asset": asset, "partition": "", "attempt": 1, "type": "ValueError",
         "message": message, "fingerprint": "", "retryable": 0, "context": "{}", "traceback": "", "at": 1,
+        "definition": "",
     })  # fmt: skip
