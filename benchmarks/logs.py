@@ -15,8 +15,8 @@ from flowstone.events.catalogue import MaterializationStop
 from flowstone.events.context import Scope
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability.capture import Capture
-from flowstone.observability.logs import ConsoleFormatter, JsonFormatter, log_event
+from flowstone.observability.logs.capture import Capture
+from flowstone.observability.logs.shape import ConsoleFormatter, JsonFormatter, log_event
 
 SCOPE = Scope("run_019ab2c4d5e67f8091a2b3c4d5", "orders", "d:2026-11-23", 1, "f" * 32)
 ABOUT = {"pipeline": "shop", "environment": "prod", "host": "db1", "worker": "proc_019ab2c4d5e6", "version": "0.1.0"}

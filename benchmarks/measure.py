@@ -35,7 +35,15 @@ class Sizes(NamedTuple):
 
 FULL = Sizes()
 TINY = Sizes(
-    1, calls=20, chain=4, fan=5, steps=6, lines=5, graphs=(300,), series=(20,), history=Shape(assets=42, partitions=2, rounds=2),
+    1,
+    calls=20,
+    chain=4,
+    fan=5,
+    steps=6,
+    lines=5,
+    graphs=(300,),
+    series=(20,),
+    history=Shape(assets=42, partitions=2, rounds=2),
     verbs=2,
 )
 

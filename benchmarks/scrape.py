@@ -9,8 +9,8 @@ from benchmarks.measure import Bench, Budget, Took, stopwatch
 from flowstone import Event, FlowStone, Label, Metric, Pipeline, asset, event
 from flowstone.app.exporter import Exporter, Pages, of_process
 from flowstone.app.gate import Gate, address
-from flowstone.observability.exposition import as_text
-from flowstone.observability.families import Family
+from flowstone.observability.metrics.families import Family
+from flowstone.observability.prometheus.exposition import as_text
 
 METRICS = 10
 BUDGETS = {10_000: Budget(300)}  # milliseconds

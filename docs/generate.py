@@ -16,13 +16,13 @@ from flowstone.events.catalogue import CATALOGUE
 from flowstone.events.event import Event
 from flowstone.events.schemas import BREAKING, breaks, snapshot
 from flowstone.foundation.settings import KEYS, OTHER_VARIABLES, PREFIX
-from flowstone.observability.alerts import ALERTS
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.fold import KINDS
-from flowstone.observability.grafana import dashboard_file
-from flowstone.observability.otel_names import ATTRIBUTES, SPANS, UNITS, instrument_name
-from flowstone.observability.process_series import PROCESS_FAMILIES
-from flowstone.observability.rule_files import rule_tests_file, rules_file
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.metrics.fold import KINDS
+from flowstone.observability.otel.names import ATTRIBUTES, SPANS, UNITS, instrument_name
+from flowstone.observability.prometheus.alerts import ALERTS
+from flowstone.observability.prometheus.grafana import dashboard_file
+from flowstone.observability.prometheus.process_series import PROCESS_FAMILIES
+from flowstone.observability.prometheus.rule_files import rule_tests_file, rules_file
 
 SCHEMAS = "reference/events.schema.json"
 DOCS = Path(__file__).resolve().parent
@@ -53,7 +53,7 @@ A database needs an absolute path: `sqlite:////srv/shop/flowstone.db`.
 
 METRICS_PAGE = """# Metrics
 
-The metrics of a deployment, as defined in `src/flowstone/observability/defaults.py`; `flowstone metrics` shows them, and
+The metrics of a deployment, as defined in `src/flowstone/observability/metrics/defaults.py`; `flowstone metrics` shows them, and
 `FlowStone.metrics()` gives them. Those told *of events* are folded from the record: they count what every process of the project
 did, also of processes that were killed, and go on over restarts, `flowstone db prune` and `db restore`. Those *read* are read
 from the store's state when somebody asks.
@@ -66,7 +66,7 @@ counters and histograms name a run and its trace. Beyond `metrics.max_series` se
 
 OPENTELEMETRY = """# OpenTelemetry
 
-What FlowStone tells [OpenTelemetry](../how-to/opentelemetry.md), as in `src/flowstone/observability/otel_names.py`. Where
+What FlowStone tells [OpenTelemetry](../how-to/opentelemetry.md), as in `src/flowstone/observability/otel/names.py`. Where
 there are conventions (CI/CD, errors, exceptions; v1.44) they are followed. Empty values are left out. Log records of events have
 the event's name, and its other fields as `flowstone.FIELD`; those of your events as `NAME.FIELD`.
 """
@@ -109,9 +109,10 @@ home = ".flowstone-test"
 
 ## Where messages go: `notifications`
 
-Each table `[notifications.NAME]` is a channel: `type` (`slack`, `teams`, `webhook`, `command` or `log`), `on` (what about; default: everything), `url`
-(`secret:NAME` or `https://…`), `secret` (of a signed webhook, `secret:NAME`), `command` (a list of words), `allow_private` and `allow_http` (false). They are set in the file
-alone, and an environment may change single keys of them ([how to](../how-to/due-times-and-notifications.md#who-hears-of-it)).
+Each table `[notifications.NAME]` is a channel: `type` (`slack`, `teams`, `webhook`, `command` or `log`), `on` (what about;
+default: everything), `url` (`secret:NAME` or `https://…`), `secret` (of a signed webhook, `secret:NAME`), `command` (a list of
+words), `allow_private` and `allow_http` (false). They are set in the file alone, and an environment may change single keys of
+them ([how to](../how-to/due-times-and-notifications.md#who-hears-of-it)).
 """
 
 COMMAND_LINE = """# Command line

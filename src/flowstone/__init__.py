@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from flowstone.execution.context import Context
     from flowstone.execution.result import RunResult, StepResult
     from flowstone.io_managers import Output
-    from flowstone.observability.definitions import Metric
-    from flowstone.observability.rules import On
+    from flowstone.observability.metrics.definitions import Metric
+    from flowstone.observability.metrics.rules import On
 
 __version__ = "0.1.0"
 
@@ -47,8 +47,8 @@ _LAZY = {
     "RunResult": "flowstone.execution.result",
     "StepResult": "flowstone.execution.result",
     "Output": "flowstone.io_managers",
-    "Metric": "flowstone.observability.definitions",
-    "On": "flowstone.observability.rules",
+    "Metric": "flowstone.observability.metrics.definitions",
+    "On": "flowstone.observability.metrics.rules",
 }
 
 __all__ = [  # noqa: RUF022 - grouped by what the names are for

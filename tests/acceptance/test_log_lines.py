@@ -11,7 +11,7 @@ import pytest
 
 from flowstone import __version__
 from flowstone.events.trace import span_id_of
-from flowstone.observability.logs import FIELDS
+from flowstone.observability.logs.shape import FIELDS
 
 FLOWSTONE = [sys.executable, "-m", "flowstone"]
 DEADLINE = 60  # seconds; a process that hangs fails its test

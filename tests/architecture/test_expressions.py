@@ -14,10 +14,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from flowstone.cli.main import flowstone
 from flowstone.cli.runs import STATUSES
-from flowstone.observability.alert_examples import EXAMPLES
-from flowstone.observability.alerts import ALERTS
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.process_series import PROCESS_FAMILIES
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.prometheus.alert_examples import EXAMPLES
+from flowstone.observability.prometheus.alerts import ALERTS
+from flowstone.observability.prometheus.process_series import PROCESS_FAMILIES
 
 DEFINED = {metric.name: metric for metric in (*METRICS, *PROCESS_FAMILIES)}
 OF_A_TARGET = {"job", "instance"}

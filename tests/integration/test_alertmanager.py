@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from flowstone.observability.rule_files import RULES_FILE, rules_file
+from flowstone.observability.prometheus.rule_files import RULES_FILE, rules_file
 
 FLOWSTONE = [sys.executable, "-m", "flowstone"]
 DEADLINE = 60

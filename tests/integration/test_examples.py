@@ -15,7 +15,10 @@ LONGEST = 60  # lines
 SHOWS = {
     "13_due_times_and_notifications.py": [
         "20 Nov, 08:00: nothing is overdue",
-        "orders 2026-11-20 is overdue (shop, orders, 2026-11-20, 2026-11-21 06:30 UTC, 30 min, sales) next: flowstone explain orders",
+        (
+            "orders 2026-11-20 is overdue (shop, orders, 2026-11-20, 2026-11-21 06:30 UTC, 30 min, sales) "
+            "next: flowstone explain orders"
+        ),
         "21 Nov, 08:00: orders 2026-11-20 overdue since now; 1 overdue in all",
         "21 Nov, 09:00: 1 overdue in all",
         "overdue: []",

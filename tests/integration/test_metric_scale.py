@@ -10,7 +10,7 @@ from sqlalchemy import insert
 
 from flowstone import Event, Label, Metric, Pipeline, asset, event
 from flowstone.foundation.serialize import from_json
-from flowstone.observability.definitions import OVERFLOW
+from flowstone.observability.metrics.definitions import OVERFLOW
 from flowstone.stores.tables import event as events
 from flowstone.testing import isolated_flow
 

@@ -31,8 +31,8 @@ from flowstone.app.backups import restore
 from flowstone.execution.run import Actor
 from flowstone.foundation.errors import DatabaseError
 from flowstone.foundation.settings import DAY, MetricSettings, RetentionSettings
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.definitions import OVERFLOW
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.metrics.definitions import OVERFLOW
 from flowstone.stores import series
 from flowstone.testing import MovableClock, isolated_flow, isolated_settings
 

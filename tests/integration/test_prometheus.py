@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import func, select
 
 from flowstone import FlowStone
-from flowstone.observability.alerts import ALERTS
-from flowstone.observability.rule_files import RULES_FILE, TESTS_FILE, rule_tests_file, rules_file
+from flowstone.observability.prometheus.alerts import ALERTS
+from flowstone.observability.prometheus.rule_files import RULES_FILE, TESTS_FILE, rule_tests_file, rules_file
 from flowstone.stores.tables import materialization, run
 from flowstone.testing import isolated_settings
 

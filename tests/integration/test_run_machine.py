@@ -37,7 +37,7 @@ from flowstone.foundation.errors import RecordError, UsageError
 from flowstone.foundation.redaction import Redactor
 from flowstone.io_managers import Output
 from flowstone.ledger.failures import describe
-from flowstone.observability.defaults import MATERIALIZATIONS
+from flowstone.observability.metrics.defaults import MATERIALIZATIONS
 from flowstone.stores import events, materializations, outputs, processes, runs
 from flowstone.testing import isolated_settings
 

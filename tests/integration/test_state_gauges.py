@@ -8,7 +8,7 @@ import pytest
 
 from flowstone import Daily, Pipeline, asset
 from flowstone.app.state_gauges import WHOLE, Gauges
-from flowstone.observability.defaults import METRICS, OVERFLOW_TOTAL, REFUSED_TOTAL
+from flowstone.observability.metrics.defaults import METRICS, OVERFLOW_TOTAL, REFUSED_TOTAL
 from flowstone.stores import state
 from flowstone.stores.tables import SCHEMA_VERSION, metadata
 from flowstone.testing import MovableClock, isolated_flow

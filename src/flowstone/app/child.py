@@ -67,7 +67,7 @@ class Bench:
         self._body = Body(self.runtime.dispatcher, self.runtime.io, self.runtime.capture, self._resources, tracing=tracing)
 
     def _trace(self) -> Tracing:
-        otel = importlib.import_module("flowstone.observability.otel")
+        otel = importlib.import_module("flowstone.observability.otel.signals")
         tracing: Tracing
         tracing, self._shipper = otel.in_child(
             self.runtime.redactor, lambda spans: self.send(Recorded(spans)), version("flowstone")

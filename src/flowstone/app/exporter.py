@@ -25,9 +25,9 @@ from flowstone.app.health import Check
 from flowstone.app.wiring import Deployment
 from flowstone.foundation.errors import UsageError, message_of
 from flowstone.foundation.serialize import to_json
-from flowstone.observability.exposition import render
-from flowstone.observability.families import Family
-from flowstone.observability.process_figures import process_families
+from flowstone.observability.metrics.families import Family
+from flowstone.observability.prometheus.exposition import render
+from flowstone.observability.prometheus.process_figures import process_families
 
 REQUEST_SECONDS = 5.0
 """How long a client may take to send its request, and again to take the answer."""

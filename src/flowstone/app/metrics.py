@@ -15,10 +15,10 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.pipeline import Pipeline
 from flowstone.foundation.errors import DatabaseError, NotFoundError
 from flowstone.foundation.serialize import from_json
-from flowstone.observability.defaults import METRICS, OVERFLOW_TOTAL, REFUSED_TOTAL
-from flowstone.observability.definitions import Metric
-from flowstone.observability.families import Family, Sample
-from flowstone.observability.fold import Figures, Folded, Folding, family_of
+from flowstone.observability.metrics.defaults import METRICS, OVERFLOW_TOTAL, REFUSED_TOTAL
+from flowstone.observability.metrics.definitions import Metric
+from flowstone.observability.metrics.families import Family, Sample
+from flowstone.observability.metrics.fold import Figures, Folded, Folding, family_of
 from flowstone.stores import pipelines, series
 from flowstone.stores.cursors import START
 from flowstone.stores.database import Connection, Database

@@ -14,7 +14,7 @@ from flowstone.app.metrics import Metrics
 from flowstone.app.reading_logs import Chosen, Lines
 from flowstone.app.ticking import tick, try_channel
 from flowstone.automation.tick import Ticked
-from flowstone.observability.families import Family
+from flowstone.observability.metrics.families import Family
 from flowstone.stores import notifications, overdue
 from flowstone.stores.records import LogRecord, NotificationRecord, OverdueRecord
 

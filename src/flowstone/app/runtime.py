@@ -11,7 +11,7 @@ from flowstone.foundation.clock import Clock, SystemClock
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.settings import Settings
 from flowstone.io_managers import ExternalIOManager, FilesIOManager, IOManager, IOManagers, MemoryIOManager
-from flowstone.observability.capture import Capture
+from flowstone.observability.logs.capture import Capture
 
 
 class Runtime:

@@ -12,8 +12,8 @@ from flowstone.app.wiring import Deployment
 from flowstone.automation.deadlines import Deadlines
 from flowstone.execution import lost
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.observability import defaults
-from flowstone.observability.families import Sample
+from flowstone.observability.metrics import defaults
+from flowstone.observability.metrics.families import Sample
 from flowstone.stores import overdue, pipelines, processes, state, ticks
 from flowstone.stores.database import Connection
 from flowstone.stores.tables import SCHEMA_VERSION

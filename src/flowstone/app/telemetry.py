@@ -19,8 +19,8 @@ from flowstone.events.catalogue import RunResumed, RunSuspended
 from flowstone.events.trace import RunFacts, Trace, Tracing, parent_of, parse_traceparent
 from flowstone.foundation.errors import NotFoundError, SettingsError
 from flowstone.foundation.settings import Settings
-from flowstone.observability.definitions import Metric
-from flowstone.observability.providers import is_set_up
+from flowstone.observability.metrics.definitions import Metric
+from flowstone.observability.otel.providers import is_set_up
 from flowstone.stores import events, runs
 from flowstone.stores.database import Database
 
@@ -62,7 +62,7 @@ class Telemetry:
             "service.version": version("flowstone"),
             "service.instance.id": self._process,
         }
-        make = _load("flowstone.observability.otel_export").Export
+        make = _load("flowstone.observability.otel.export").Export
         self._export = make(about, self._runtime.dispatcher.losses, always=self._wanted == "on")
         if self._settings.logs.level != "debug":  # what is lost is counted and said; how, is for those who look for it
             for name in _NOISY:
@@ -80,7 +80,7 @@ class Telemetry:
             return
         runtime, limit = self._runtime, self._settings.metrics.max_series
         facts = _facts(database, self._settings.project)
-        make = _load("flowstone.observability.otel").Observers
+        make = _load("flowstone.observability.otel.signals").Observers
         self._observers = make(
             runtime.dispatcher, runtime.capture, facts=facts, metrics=metrics, max_series=limit, version=version("flowstone"),
             everything=self._export is not None,

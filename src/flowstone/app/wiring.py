@@ -31,10 +31,10 @@ from flowstone.foundation.settings import Settings
 from flowstone.ledger.event_log import EventLog
 from flowstone.notifications.delivery import Delivery
 from flowstone.notifications.message import CAUSING
-from flowstone.observability.capture import to_real_stdout
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.definitions import Metric
-from flowstone.observability.logs import log_events
+from flowstone.observability.logs.capture import to_real_stdout
+from flowstone.observability.logs.shape import log_events
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.metrics.definitions import Metric
 from flowstone.stores import materializations, processes, runs
 from flowstone.stores.database import Database
 from flowstone.stores.dialects import lock_folder

@@ -12,10 +12,10 @@ from flowstone.events.catalogue import CATALOGUE
 from flowstone.events.event import Event
 from flowstone.events.schemas import first_line, schema_of, snapshot
 from flowstone.foundation.errors import NotFoundError, UsageError, did_you_mean
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.definitions import Metric
-from flowstone.observability.grafana import dashboard_file
-from flowstone.observability.rule_files import rule_tests_file, rules_file
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.metrics.definitions import Metric
+from flowstone.observability.prometheus.grafana import dashboard_file
+from flowstone.observability.prometheus.rule_files import rule_tests_file, rules_file
 
 output_option = click.option("-o", "path", type=click.Path(path_type=Path), metavar="FILE", help="Write it there.")
 

@@ -31,7 +31,7 @@ from flowstone.events.catalogue import (
 from flowstone.events.event import Event
 from flowstone.execution.decision import FORCED, NEW
 from flowstone.execution.result import RunResult
-from flowstone.observability.logs import one_line
+from flowstone.observability.logs.shape import one_line
 
 WIDTH = 100
 TEXT = 44  # characters of a row's text before its duration

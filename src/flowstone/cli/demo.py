@@ -24,7 +24,7 @@ from flowstone.execution.result import RunResult
 from flowstone.foundation import settings
 from flowstone.foundation.errors import UsageError
 from flowstone.foundation.serialize import to_json
-from flowstone.observability.logs import one_line
+from flowstone.observability.logs.shape import one_line
 
 FILES = {"pipeline.py": "pipeline.py", "README.md": "README.md"}
 FOLDER, KILL_FOLDER = Path("flowstone-demo"), Path("flowstone-kill")

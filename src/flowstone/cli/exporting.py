@@ -10,7 +10,7 @@ import click
 from flowstone import FlowStone
 from flowstone.app.exporter import Exporter, Pages, of_process
 from flowstone.app.gate import Gate, address, token_in
-from flowstone.observability.families import Family
+from flowstone.observability.metrics.families import Family
 
 
 def exporter(

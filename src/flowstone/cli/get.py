@@ -14,7 +14,7 @@ from flowstone.cli.lines import quoted, say, say_json
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import counted
 from flowstone.foundation.errors import UsageError
-from flowstone.observability.logs import one_line
+from flowstone.observability.logs.shape import one_line
 
 
 @click.command()

@@ -25,7 +25,7 @@ from flowstone.foundation import settings
 from flowstone.foundation.clock import NANOSECONDS, SystemClock
 from flowstone.foundation.errors import FlowStoneError, NotFoundError, UsageError
 from flowstone.foundation.settings import Settings
-from flowstone.observability.logs import one_line
+from flowstone.observability.logs.shape import one_line
 from flowstone.stores.records import AttemptRecord
 
 PROJECT = "flowstone-kill"

@@ -14,7 +14,7 @@ import msgspec
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.execution.decision import short
 from flowstone.foundation.clock import as_datetime
-from flowstone.observability.logs import one_json_line, one_line
+from flowstone.observability.logs.shape import one_json_line, one_line
 
 WORDS = {"success": "done"}
 """Stored statuses that people know by another word."""

@@ -15,7 +15,7 @@ from flowstone.cli.session import open_for_reading
 from flowstone.events.context import Scope
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.serialize import to_json
-from flowstone.observability.logs import encoded, of_scope
+from flowstone.observability.logs.shape import encoded, of_scope
 from flowstone.stores.records import LogRecord
 
 

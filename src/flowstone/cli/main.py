@@ -20,7 +20,7 @@ import click
 from flowstone import __version__
 from flowstone.cli.grammar import LazyGroup, Verb, shared_options
 from flowstone.foundation.errors import FlowStoneError, RunFailedError, message_of
-from flowstone.observability.logs import one_line
+from flowstone.observability.logs.shape import one_line
 
 FAILED, MISUSED, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
 DEBUG = "FLOWSTONE_DEBUG"

@@ -15,8 +15,8 @@ from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import say_json
 from flowstone.cli.session import open_for_reading
 from flowstone.foundation.errors import UsageError
-from flowstone.observability.exposition import as_openmetrics, as_text
-from flowstone.observability.families import Family
+from flowstone.observability.metrics.families import Family
+from flowstone.observability.prometheus.exposition import as_openmetrics, as_text
 
 SUFFIX = ".prom"
 

@@ -20,7 +20,7 @@ from flowstone.foundation import loading
 from flowstone.foundation import settings as settings_
 from flowstone.foundation.errors import LoadError
 from flowstone.foundation.settings import Settings
-from flowstone.observability import logs
+from flowstone.observability.logs import shape as logs
 from flowstone.stores.database import Connection
 
 

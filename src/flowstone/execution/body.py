@@ -33,7 +33,7 @@ from flowstone.foundation.redaction import Redactor
 from flowstone.io_managers import External, IOManagers, Output, Target
 from flowstone.io_managers.annotations import value_of
 from flowstone.ledger import failures
-from flowstone.observability.capture import Capture
+from flowstone.observability.logs.capture import Capture
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from flowstone.execution.settlement import Claim
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import AttemptTimeoutError, WorkerLostError
 from flowstone.ledger.failures import Failure, describe
-from flowstone.observability.capture import Capture
+from flowstone.observability.logs.capture import Capture
 
 
 @dataclass

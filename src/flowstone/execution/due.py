@@ -10,7 +10,7 @@ from flowstone.execution import lines
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
 from flowstone.execution.settlement import Claim, Settlement
 from flowstone.foundation.errors import FlowStoneError, RecordError
-from flowstone.observability.capture import Line
+from flowstone.observability.logs.capture import Line
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 

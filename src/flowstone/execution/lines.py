@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from flowstone.observability.capture import Capture, Line
+from flowstone.observability.logs.capture import Capture, Line
 from flowstone.stores import logs
 from flowstone.stores.database import Database, Transaction
 

@@ -21,7 +21,7 @@ from flowstone.execution.body import Loading, Work
 from flowstone.execution.outcome import Outcome, Report
 from flowstone.foundation.settings import Settings
 from flowstone.io_managers import Output, Target
-from flowstone.observability.capture import Line
+from flowstone.observability.logs.capture import Line
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from flowstone.execution.stopping import Stopping
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.ids import Ids
 from flowstone.io_managers import IOManagers
-from flowstone.observability.capture import Capture
+from flowstone.observability.logs.capture import Capture
 from flowstone.stores.database import Database
 
 

@@ -17,7 +17,7 @@ from flowstone.execution.coroutines import run_coroutine
 from flowstone.execution.decision import declared_config
 from flowstone.foundation.clock import Clock, SystemClock
 from flowstone.foundation.errors import PartitionError, UsageError, ValidationError, did_you_mean
-from flowstone.observability.capture import Capture, Line
+from flowstone.observability.logs.capture import Capture, Line
 from flowstone.testing.capture import CapturedEvents
 
 RUN_ID = "run_test"

@@ -16,8 +16,8 @@ from flowstone.app.exporter import Exporter, Pages
 from flowstone.app.gate import Gate, address
 from flowstone.app.health import Check
 from flowstone.foundation.errors import UsageError
-from flowstone.observability.exposition import OPENMETRICS, TEXT
-from flowstone.observability.families import Family, Sample
+from flowstone.observability.metrics.families import Family, Sample
+from flowstone.observability.prometheus.exposition import OPENMETRICS, TEXT
 
 TOKEN = "0123456789abcdef"
 PAGES = ("/metrics", "/healthz", "/readyz")

@@ -6,7 +6,7 @@ import pytest
 
 from flowstone.events.catalogue import CATALOGUE
 from flowstone.events.schemas import schema_of, snapshot
-from flowstone.observability.defaults import METRICS
+from flowstone.observability.metrics.defaults import METRICS
 
 
 @pytest.fixture

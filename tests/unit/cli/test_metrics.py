@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from flowstone.cli import metrics as verb
-from flowstone.observability.grafana import dashboard
-from flowstone.observability.rule_files import rule_tests_file, rules_file
+from flowstone.observability.prometheus.grafana import dashboard
+from flowstone.observability.prometheus.rule_files import rule_tests_file, rules_file
 
 TOKEN = "0123456789abcdef"
 

@@ -14,7 +14,7 @@ from flowstone import Count, Event, Pipeline, asset, event
 from flowstone.events.catalogue import HandlerFailed
 from flowstone.events.context import Scope
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability.capture import Capture
+from flowstone.observability.logs.capture import Capture
 from flowstone.testing import isolated_flow
 
 

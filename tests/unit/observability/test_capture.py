@@ -13,7 +13,7 @@ import pytest
 
 from flowstone.events.context import Scope
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability.capture import MAX_LINE, Capture, Line
+from flowstone.observability.logs.capture import MAX_LINE, Capture, Line
 from flowstone.testing import MovableClock
 
 SCOPE = Scope("run_1", "orders", "", 1)

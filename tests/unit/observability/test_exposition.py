@@ -9,8 +9,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from flowstone.foundation.texts import storable
-from flowstone.observability.exposition import OPENMETRICS, TEXT, as_openmetrics, as_text, render
-from flowstone.observability.families import Exemplar, Family, Sample
+from flowstone.observability.metrics.families import Exemplar, Family, Sample
+from flowstone.observability.prometheus.exposition import OPENMETRICS, TEXT, as_openmetrics, as_text, render
 
 EXEMPLAR = Exemplar({"run_id": "run_1", "trace_id": "ab" * 16}, 5.5, 1_795_000_000.5)
 RUNS = Family("acme_run_total", "counter", "Runs.", ("outcome",), (Sample(("failed",), 3, (), {0: EXEMPLAR}),))

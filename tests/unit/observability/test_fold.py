@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from flowstone import Event, Label, Metric, On, event, measurement
 from flowstone.foundation.serialize import from_json, to_json
-from flowstone.observability.definitions import OVERFLOW
-from flowstone.observability.fold import Folded, Folding
+from flowstone.observability.metrics.definitions import OVERFLOW
+from flowstone.observability.metrics.fold import Folded, Folding
 
 
 @event("test.tap.opened")

@@ -22,8 +22,8 @@ from flowstone.events.catalogue import (
 from flowstone.events.context import Scope, current
 from flowstone.events.trace import span_id_of
 from flowstone.foundation.texts import storable
-from flowstone.observability.lines import Line
-from flowstone.observability.logs import (
+from flowstone.observability.logs.lines import Line
+from flowstone.observability.logs.shape import (
     ConsoleFormatter,
     JsonFormatter,
     configure,

@@ -11,8 +11,8 @@ from flowstone import Bytes, Count, Event, Flag, Label, Metric, Nanoseconds, On,
 from flowstone.events.catalogue import MaterializationException, MaterializationStop, RunStop
 from flowstone.foundation.errors import MetricError
 from flowstone.foundation.serialize import from_json, to_json
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.definitions import LONGEST_LABEL
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.metrics.definitions import LONGEST_LABEL
 
 
 @event("test.parcel.sent")

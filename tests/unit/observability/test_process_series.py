@@ -9,8 +9,8 @@ import pytest
 
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event, Label, event
-from flowstone.observability.process_figures import process_families
-from flowstone.observability.process_series import PROCESS_FAMILIES
+from flowstone.observability.prometheus.process_figures import process_families
+from flowstone.observability.prometheus.process_series import PROCESS_FAMILIES
 from flowstone.testing import MovableClock
 
 

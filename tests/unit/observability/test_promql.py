@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowstone.foundation.errors import MetricError
-from flowstone.observability.families import Family
-from flowstone.observability.promql import Like, deployed, grown, quantile, rate, series, summed, value
+from flowstone.observability.metrics.families import Family
+from flowstone.observability.prometheus.promql import Like, deployed, grown, quantile, rate, series, summed, value
 
 RUNS = Family("acme_run_total", "counter", "Runs.", ("pipeline", "outcome"))
 TOOK = Family("acme_run_seconds", "histogram", "How long.", ("pipeline",))

@@ -13,9 +13,9 @@ from flowstone import Pipeline, asset
 from flowstone.events.catalogue import ErrorRecorded
 from flowstone.events.context import Scope
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability.capture import Capture
-from flowstone.observability.logs import MAX_RECORD, ConsoleFormatter, JsonFormatter, encoded, one_json_line
-from flowstone.observability.records import MAX_FIELD, extras_of
+from flowstone.observability.logs.capture import Capture
+from flowstone.observability.logs.records import MAX_FIELD, extras_of
+from flowstone.observability.logs.shape import MAX_RECORD, ConsoleFormatter, JsonFormatter, encoded, one_json_line
 from flowstone.testing import MovableClock, capture_events, isolated_flow
 
 # -- what errors there are -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from flowstone.app.pipelines import load_pipeline
-from flowstone.observability.span_transfer import BATCH, Shipper, pack, unpack
+from flowstone.observability.otel.span_transfer import BATCH, Shipper, pack, unpack
 from flowstone.testing import isolated_flow
 
 PIPELINE = """

@@ -10,7 +10,7 @@ from opentelemetry._logs import SeverityNumber
 from flowstone import GiveUp, Pipeline, asset
 from flowstone.events.catalogue import CATALOGUE
 from flowstone.events.trace import run_span_id, span_id_of
-from flowstone.observability.otel_names import ATTRIBUTES
+from flowstone.observability.otel.names import ATTRIBUTES
 from flowstone.testing import isolated_flow
 
 

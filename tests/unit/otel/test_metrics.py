@@ -8,10 +8,10 @@ from flowstone import Event, GiveUp, Label, Pipeline, asset, event
 from flowstone.events.catalogue import IoStoreStop, MaterializationReused
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.trace import span_id_of
-from flowstone.observability.defaults import METRICS
-from flowstone.observability.definitions import OVERFLOW, Metric
-from flowstone.observability.otel_metrics import Measurements
-from flowstone.observability.otel_names import UNITS, instrument_name
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.metrics.definitions import OVERFLOW, Metric
+from flowstone.observability.otel.metrics import Measurements
+from flowstone.observability.otel.names import UNITS, instrument_name
 from flowstone.testing import isolated_flow
 
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from flowstone import Count, Event, GiveUp, Label, Pipeline, Retry, RetryLater, Static, Text, all_partitions, asset, span
 from flowstone.events.catalogue import MaterializationStart
 from flowstone.events.trace import run_span_id, span_id_of
-from flowstone.observability.otel_names import ATTRIBUTES
+from flowstone.observability.otel.names import ATTRIBUTES
 from flowstone.testing import isolated_flow
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.observability.definitions import OVERFLOW, Metric, Source
-from flowstone.observability.families import Exemplar, Family, Kind, Sample
+from flowstone.observability.metrics.definitions import OVERFLOW, Metric, Source
+from flowstone.observability.metrics.families import Exemplar, Family, Kind, Sample
 
 MOST_TEXT = 400  # characters of all labels of a set together: more does not fit the key of an index
 KINDS: Mapping[str, Kind] = {

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from flowstone.observability import defaults as m
-from flowstone.observability.process_series import HOME_FREE, QUARANTINED
-from flowstone.observability.promql import Like, grown, quantile, rate, series, summed, value
+from flowstone.observability.metrics import defaults as m
+from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED
+from flowstone.observability.prometheus.promql import Like, grown, quantile, rate, series, summed, value
 
 Severity = Literal["critical", "warning", "info"]
 

@@ -20,7 +20,7 @@ from prometheus_client.samples import Exemplar as ShownExemplar
 from prometheus_client.utils import floatToGoString
 
 from flowstone.foundation.texts import storable
-from flowstone.observability.families import Exemplar, Family, Sample
+from flowstone.observability.metrics.families import Exemplar, Family, Sample
 
 _OPENMETRICS = "application/openmetrics-text"
 

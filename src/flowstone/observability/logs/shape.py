@@ -34,8 +34,8 @@ from flowstone.events.trace import span_id_of
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.serialize import to_json
 from flowstone.foundation.texts import storable
-from flowstone.observability.lines import Line
-from flowstone.observability.records import MAX_FIELD, capped, ends_of, extras_of, plain, text_of, trace_of
+from flowstone.observability.logs.lines import Line
+from flowstone.observability.logs.records import MAX_FIELD, capped, ends_of, extras_of, plain, text_of, trace_of
 
 MAX_RECORD = 65_536
 """Bytes of one JSON line."""

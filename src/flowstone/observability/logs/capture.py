@@ -21,9 +21,9 @@ from flowstone.foundation.clock import Clock
 from flowstone.foundation.forks import renew_in_children
 from flowstone.foundation.redaction import Redactor
 from flowstone.foundation.serialize import to_json
-from flowstone.observability.lines import Line as Line  # noqa: PLC0414 - rooms above name it from here
-from flowstone.observability.lines import instead_of
-from flowstone.observability.records import ends_of, extras_of, text_of, trace_of
+from flowstone.observability.logs.lines import Line as Line  # noqa: PLC0414 - rooms above name it from here
+from flowstone.observability.logs.lines import instead_of
+from flowstone.observability.logs.records import ends_of, extras_of, text_of, trace_of
 
 MAX_LINE = 16_384
 MAX_PARTIAL = 1_000_000  # characters of a line that has not ended

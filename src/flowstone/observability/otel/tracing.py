@@ -32,10 +32,10 @@ from flowstone.events.catalogue import (
 from flowstone.events.event import Event
 from flowstone.events.trace import Attempt, RunFacts, Trace, run_span_id, span_id_of
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability import otel_names as names
-from flowstone.observability.ambient import Ambient
-from flowstone.observability.span_ids import ChosenIds, context_of, fail
-from flowstone.observability.span_transfer import Carried, accept
+from flowstone.observability.otel import names
+from flowstone.observability.otel.ambient import Ambient
+from flowstone.observability.otel.span_ids import ChosenIds, context_of, fail
+from flowstone.observability.otel.span_transfer import Carried, accept
 
 MAX_LINKS = 128
 _FAILED = ("error", "timeout", "worker_lost")  # kinds of exceptions that are errors

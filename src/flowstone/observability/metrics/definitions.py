@@ -13,8 +13,8 @@ import msgspec
 
 from flowstone.events.event import Event
 from flowstone.foundation.serialize import digest_of
-from flowstone.observability import rules
-from flowstone.observability.rules import On, Value
+from flowstone.observability.metrics import rules
+from flowstone.observability.metrics.rules import On, Value
 
 MetricKind = Literal["counter", "sum", "last_value", "distribution", "gauge"]
 

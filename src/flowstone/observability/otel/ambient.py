@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, Tracer, set_span_in_cont
 
 from flowstone.events.trace import Attempt, Trace
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability.span_ids import context_of, fail
+from flowstone.observability.otel.span_ids import context_of, fail
 
 log = logging.getLogger("flowstone.tracing")
 

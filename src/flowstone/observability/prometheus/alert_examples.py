@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowstone.observability import defaults as m
-from flowstone.observability.alerts import SLOW_SECONDS
-from flowstone.observability.process_series import HOME_FREE, QUARANTINED
-from flowstone.observability.promql import Defined, series
+from flowstone.observability.metrics import defaults as m
+from flowstone.observability.prometheus.alerts import SLOW_SECONDS
+from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED
+from flowstone.observability.prometheus.promql import Defined, series
 
 JOB = "flowstone"
 A, B = "exporter-a:9464", "exporter-b:9464"

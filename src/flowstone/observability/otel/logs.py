@@ -18,12 +18,12 @@ from flowstone.events.context import Scope, current
 from flowstone.events.event import Event, attributes_of
 from flowstone.events.trace import Trace, span_id_of, trace_of
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability import otel_names as names
-from flowstone.observability.lines import Line
-from flowstone.observability.logs import level_of, sentence
-from flowstone.observability.records import capped, ends_of, extras_of, text_of
-from flowstone.observability.records import trace_of as traceback_of
-from flowstone.observability.span_ids import context_of
+from flowstone.observability.logs.lines import Line
+from flowstone.observability.logs.records import capped, ends_of, extras_of, text_of
+from flowstone.observability.logs.records import trace_of as traceback_of
+from flowstone.observability.logs.shape import level_of, sentence
+from flowstone.observability.otel import names
+from flowstone.observability.otel.span_ids import context_of
 
 SEVERITIES = {
     logging.DEBUG: SeverityNumber.DEBUG, logging.INFO: SeverityNumber.INFO, logging.WARNING: SeverityNumber.WARN,

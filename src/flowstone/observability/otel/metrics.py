@@ -15,9 +15,9 @@ from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 from flowstone.events.event import Event
 from flowstone.events.losses import Losses
 from flowstone.events.trace import trace_of
-from flowstone.observability import otel_names as names
-from flowstone.observability.definitions import OVERFLOW, Metric
-from flowstone.observability.span_ids import context_of
+from flowstone.observability.metrics.definitions import OVERFLOW, Metric
+from flowstone.observability.otel import names
+from flowstone.observability.otel.span_ids import context_of
 
 SINK = "otel.metrics"
 Record = Callable[..., None]

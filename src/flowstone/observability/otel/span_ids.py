@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, SpanContext, StatusCode, TraceFlags, Tracer, TracerProvider, TraceState
 
 from flowstone.events.trace import Trace
-from flowstone.observability import otel_names as names
+from flowstone.observability.otel import names
 
 
 class ChosenIds(RandomIdGenerator):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from flowstone.observability import defaults as m
-from flowstone.observability import process_series as p
-from flowstone.observability.promql import Defined, Like, grown, quantile, series, value
+from flowstone.observability.metrics import defaults as m
+from flowstone.observability.prometheus import process_series as p
+from flowstone.observability.prometheus.promql import Defined, Like, grown, quantile, series, value
 
 Look = Literal["stat", "bars", "lines", "gauges", "table"]
 Color = Literal["green", "yellow", "orange", "red"]
@@ -73,9 +73,7 @@ def _new(metric: Defined, by: Iterable[str] = (), **matchers: str | Like) -> str
 def _spread(metric: Defined, by: Iterable[str], title: str, meaning: str, width: int = 8) -> Panel:
     by = tuple(by)
     legend = " ".join(f"{{{{{label}}}}}" for label in by)
-    asked = [
-        Question(quantile(metric, of, _SPAN, by, **_chosen(metric)), f"{legend} p{of * 100:g}") for of in (0.5, 0.95)
-    ]
+    asked = [Question(quantile(metric, of, _SPAN, by, **_chosen(metric)), f"{legend} p{of * 100:g}") for of in (0.5, 0.95)]
     return Panel(title, "gauges", tuple(asked), meaning, "s", width=width)
 
 

@@ -17,16 +17,16 @@ from opentelemetry.trace import NoOpTracer
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.trace import RunFacts
 from flowstone.foundation.redaction import Redactor
-from flowstone.observability import otel_names as names
-from flowstone.observability.ambient import Ambient
-from flowstone.observability.capture import Capture
-from flowstone.observability.definitions import Metric
-from flowstone.observability.otel_logs import Records
-from flowstone.observability.otel_metrics import Measurements
-from flowstone.observability.providers import is_real
-from flowstone.observability.span_ids import tracer_of
-from flowstone.observability.span_transfer import Shipper, install
-from flowstone.observability.tracing import Spans
+from flowstone.observability.logs.capture import Capture
+from flowstone.observability.metrics.definitions import Metric
+from flowstone.observability.otel import names
+from flowstone.observability.otel.ambient import Ambient
+from flowstone.observability.otel.logs import Records
+from flowstone.observability.otel.metrics import Measurements
+from flowstone.observability.otel.providers import is_real
+from flowstone.observability.otel.span_ids import tracer_of
+from flowstone.observability.otel.span_transfer import Shipper, install
+from flowstone.observability.otel.tracing import Spans
 
 TRACES, METRICS, LOGS = "flowstone.otel.traces", "flowstone.otel.metrics", "flowstone.otel.logs"
 """The ids of the observers."""

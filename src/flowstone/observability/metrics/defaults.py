@@ -28,8 +28,8 @@ from flowstone.events.catalogue import (
     RunSuspended,
     TelemetryLost,
 )
-from flowstone.observability.definitions import Metric
-from flowstone.observability.rules import AT, On
+from flowstone.observability.metrics.definitions import Metric
+from flowstone.observability.metrics.rules import AT, On
 
 # -- runs ------------------------------------------------------------------------------------------------------------------
 

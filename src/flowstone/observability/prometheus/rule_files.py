@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from flowstone.observability.alert_examples import EXAMPLES
-from flowstone.observability.alerts import ALERTS, Alert
+from flowstone.observability.prometheus.alert_examples import EXAMPLES
+from flowstone.observability.prometheus.alerts import ALERTS, Alert
 
 RULES_FILE, TESTS_FILE = "flowstone-alerts.yml", "flowstone-alerts-test.yml"
 _NOTE = "# Written by `flowstone catalogue {what}` from the definitions of FlowStone's metrics.\n"

@@ -12,8 +12,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from flowstone.events.handlers import HandlerInfo
 from flowstone.events.losses import Loss
-from flowstone.observability.families import Family, Sample
-from flowstone.observability.process_series import COLLECTIONS, HANDLERS, HOME_FREE, LOST, RUNS, RUNTIME, THREADS
+from flowstone.observability.metrics.families import Family, Sample
+from flowstone.observability.prometheus.process_series import COLLECTIONS, HANDLERS, HOME_FREE, LOST, RUNS, RUNTIME, THREADS
 
 _collector = ProcessCollector(namespace="flowstone", registry=None)
 

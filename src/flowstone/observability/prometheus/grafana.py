@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from flowstone.observability import defaults as m
-from flowstone.observability.dashboard import ROWS, Look, Panel, Row
-from flowstone.observability.promql import Like, series
+from flowstone.observability.metrics import defaults as m
+from flowstone.observability.prometheus.dashboard import ROWS, Look, Panel, Row
+from flowstone.observability.prometheus.promql import Like, series
 
 DASHBOARD_FILE = "flowstone-dashboard.json"
 SCHEMA = 39
@@ -95,7 +95,10 @@ def _placed(row: Row) -> Iterator[tuple[Panel, int, int]]:
 
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
-    steps: list[dict[str, Any]] = [{"color": "green", "value": None}, *({"color": color, "value": value} for value, color in panel.turns)]
+    steps: list[dict[str, Any]] = [
+        {"color": "green", "value": None},
+        *({"color": color, "value": value} for value, color in panel.turns),
+    ]
     defaults: dict[str, Any] = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
     if panel.look in ("bars", "lines"):
         defaults |= {"min": 0, "custom": _drawn(panel.look)}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flowstone.events.handlers import HandlerInfo
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.observability.families import Family, Kind
+from flowstone.observability.metrics.families import Family, Kind
 
 
 def _of_handlers(name: str, kind: Kind, meaning: str) -> Family:

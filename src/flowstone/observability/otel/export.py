@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from flowstone.events.losses import Losses
 from flowstone.foundation.errors import SettingsError
-from flowstone.observability.providers import is_real
+from flowstone.observability.otel.providers import is_real
 
 SIGNALS = ("traces", "metrics", "logs")
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -1,0 +1,29 @@
+"""The tables, by what they are about. Times are nanoseconds since the epoch, UTC; partitions are encoded keys, never null.
+
+Definitions live here; statements are built in the module of their noun.
+"""
+
+from __future__ import annotations
+
+from flowstone.stores.tables.attention import fold as fold
+from flowstone.stores.tables.attention import notification as notification
+from flowstone.stores.tables.attention import overdue as overdue
+from flowstone.stores.tables.attention import series as series
+from flowstone.stores.tables.attention import tick as tick
+from flowstone.stores.tables.columns import metadata as metadata
+from flowstone.stores.tables.data import current_output as current_output
+from flowstone.stores.tables.data import hold as hold
+from flowstone.stores.tables.data import lineage as lineage
+from flowstone.stores.tables.data import output as output
+from flowstone.stores.tables.evidence import error as error
+from flowstone.stores.tables.evidence import error_group as error_group
+from flowstone.stores.tables.evidence import event as event
+from flowstone.stores.tables.evidence import log as log
+from flowstone.stores.tables.work import attempt as attempt
+from flowstone.stores.tables.work import materialization as materialization
+from flowstone.stores.tables.work import pipeline as pipeline
+from flowstone.stores.tables.work import process as process
+from flowstone.stores.tables.work import run as run
+from flowstone.stores.tables.work import slot as slot
+
+SCHEMA_VERSION = "0003"
