@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flowstone import Pipeline, Retry, RetryLater, ValidationError, asset, resource, source
+from flowstone import FlowStone, Pipeline, Retry, RetryLater, ValidationError, asset, resource, source
 from flowstone.events.catalogue import CATALOGUE
+from flowstone.observability.metrics.defaults import METRICS
+from flowstone.observability.prometheus.exposition import as_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +73,26 @@ def test_w_19_every_event_has_the_one_shape_it_is_declared_with(flow, tmp_path):
         declared = CATALOGUE[event.name]
         assert set(event.payload) <= set(declared.__struct_fields__), event.name
         msgspec.convert({**event.payload, "at": event.at, "run_id": event.run_id or ""}, declared)  # refuses a missing field
+
+
+# -- W-07: metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_w_07_an_exporter_keeps_every_metric_with_its_labels(tmp_path):
+    """Prometheus reads every default metric: counters end in _total, latencies are histograms of seconds, labels are there."""
+    with FlowStone(Pipeline("shop", [asset(lambda: 1, name="orders")]), home=tmp_path) as flow:
+        flow.run()
+        families, text = {family.name: family for family in flow.metrics()}, as_text(flow.metrics()).decode()
+    latencies = [name for name in families if "duration" in name and "last" not in name]
+
+    assert {metric.name for metric in METRICS} <= families.keys()
+    assert [name for name in families if f"# TYPE {name} " not in text] == []
+    assert [name for name, family in families.items() if (family.kind == "counter") != name.endswith("_total")] == []
+    assert {families[name].kind for name in latencies} == {"histogram"}
+    assert len(latencies) >= 3
+    assert [name for name in latencies if not name.endswith("_seconds")] == []
+    assert 'flowstone_materialization_total{asset="orders",outcome="success",reason=""} 1.0' in text
+    assert 'flowstone_io_duration_seconds_count{manager="files",operation="store",outcome="success"} 1.0' in text
 
 
 # -- W-29: validation ---------------------------------------------------------------------------------------------------------

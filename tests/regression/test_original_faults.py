@@ -8,9 +8,8 @@ others. Those whose subject does not exist yet wait for it:
 | W-04 | waiting for an approval is no failure, and a decision resumes the run | issue 6, approvals |
 | W-05 | scatter: reachable, counted by rows, closed once | the issue on scatter |
 | W-06 | signal gates: a secret, one winner, deadlines | the issue on signals |
-| W-07 | metrics that exporters keep, with labels | issue 4, observability |
 | W-18 | every decision and failure is in the audit log | issue 5, audit |
-| W-20 | a job queue that is asked, health that tells stopped from broken | issue 4, observability; the issue on workers |
+| W-20 | a job queue that is asked (health tells what is broken: `/readyz`) | the issue on workers |
 | W-21 | schedules and sensors that fire once and survive a restart | the issue on automation |
 | W-28 | approvals decide once, and expire | issue 6, approvals |
 | W-32 | readers end at the end, not at an empty page | the issue on scatter |
