@@ -56,7 +56,7 @@ pins: $(VENV)/.dev  ## resolve every dependency anew for Python 3.11 to 3.13 and
 		>$(VENV)/constraints.txt && mv $(VENV)/constraints.txt constraints.txt
 
 clean:  ## remove .venv, caches and the demo project
-	@rm -rf $(VENV) flowstone-demo flowstone-kill dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) flowstone-demo flowstone-kill flowstone-tamper dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

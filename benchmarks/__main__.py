@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import dispatch, graphs, logs, page, postgres, processes, reading, scrape, steps, telemetry
+from benchmarks import audit, dispatch, graphs, logs, page, postgres, processes, reading, scrape, steps, telemetry
 from benchmarks.measure import FULL, TINY, Bench
 
 GROUPS: dict[str, Callable[[Bench], None]] = {
@@ -21,6 +22,8 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "postgres": postgres.measure,
     "telemetry": telemetry.measure,
     "scrape": scrape.measure,
+    "audit": audit.measure,
+    "writers": audit.writers,
 }
 
 
@@ -35,6 +38,7 @@ def main() -> None:
         if name not in GROUPS:
             parser.error(f"unknown group {name!r}; known: {', '.join(GROUPS)}")
     with TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as folder:  # on this disk: the temporary folder may be memory
+        os.environ["FLOWSTONE_STATE_HOME"] = str(Path(folder, "state"))  # keys of logs that go again
         for name in asked.names or GROUPS:
             bench = Bench(TINY if asked.tiny else FULL, Path(folder))
             GROUPS[name](bench)

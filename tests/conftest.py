@@ -71,13 +71,20 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the server's folder; who runs the session, and not one of its workers, owns it and removes it."""
+    """Name the session's folder; who runs the session, and not one of its workers, owns it and removes it."""
     if hasattr(config, "workerinput"):
         config.stash[_folder] = Path(config.workerinput["postgres"])
+        keep_state_in(config.stash[_folder])
         return
     folder = Path(tempfile.mkdtemp(prefix=SERVERS))  # directly under the temp dir: a socket's path may have 107 bytes
     config.stash[_folder], config.stash[_owner] = folder, FileLock(folder / "owner.lock")
     config.stash[_owner].acquire()
+    keep_state_in(folder)
+
+
+def keep_state_in(folder: Path) -> None:
+    """Keep keys, heads and anchors of audit logs in the session's folder, and not in the user's; processes inherit it."""
+    os.environ["FLOWSTONE_STATE_HOME"] = str(folder / "state")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -87,7 +94,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the server and remove its folder, and those of sessions that were killed."""
+    """Stop the server and remove the session's folder, and those of sessions that were killed."""
     if _owner not in config.stash:
         return
     stop_server(config.stash[_folder])

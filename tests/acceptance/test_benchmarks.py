@@ -62,6 +62,15 @@ def test_questions_are_measured_on_a_history_that_agrees_with_itself(tmp_path):
     assert lines["history of 168 materializations, to build"]["bytes_each"] > 1000
 
 
+def test_what_the_audit_log_costs_is_measured(tmp_path):
+    """Steps with and without a log, appending, sealing, verifying in a process of its own, and the lag of sealing have a line."""
+    lines = bench(tmp_path, "audit")
+
+    assert {"no-op step, memory IO, audited", "append, 1 in a transaction", "seal 300"} <= set(lines)
+    assert (lines["verify 300"]["unit"], lines["verify 300"]["grows_mb"] < 50) == ("entries/s", True)
+    assert next(line["unit"] for case, line in lines.items() if case.startswith("seal lag")) == "s"
+
+
 def test_the_page_says_what_was_measured():
     """docs/performance.md is what its script makes of docs/performance.json and the peers' figures."""
     peers = json.loads(page.PEERS.read_text(encoding="utf-8"))

@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +19,12 @@ from typing import NamedTuple
 import pytest
 
 DEMO = [sys.executable, "-m", "flowstone", "demo"]
+
+
+def own_environment() -> dict[str, str]:
+    """The environment without settings, except where keys and heads of audit logs are kept."""
+    kept = ("FLOWSTONE_STATE_HOME",)
+    return {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_") or name in kept}
 
 
 class Reviewed:
@@ -42,7 +50,7 @@ class Reviewed:
 
     def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the demo as a person without a terminal would."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_")}
+        environment = own_environment()
         command = [*DEMO, *arguments] if "--python" in arguments else [*DEMO, "--python", str(self.python), *arguments]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
@@ -84,7 +92,7 @@ def story(tmp_path_factory):
     """The demo run three times over one environment."""
     place = small(tmp_path_factory.mktemp("demo"))
     first = place.demo()
-    recorded = place.rows("select (select count(*) from event), (select count(*) from lineage)")[0]
+    recorded = place.rows("select (select count(*) from event where run_id is not null), (select count(*) from lineage)")[0]
     page = (place.folder / "flowstone-demo" / "report.html").read_bytes()
     query = "select digest from output join current_output c on c.output = output.id where c.asset = 'report'"
     stored = str(place.rows(query)[0][0])
@@ -109,6 +117,8 @@ def test_the_first_run_reviews_and_says_what_it_did(story):
     assert "skipped  no earlier snapshot to compare with" in line_of(said, "changes")
     assert "GPL-3.0-or-later" in line_of(said, "medium")
     assert [line for line in said.splitlines() if len(line) > 100 and str(story.place.folder) not in line] == []
+    assert line_of(said, "Verified").startswith("Verified  INTACT: ")
+    assert line_of(said, "Verified").endswith("audit entries re-hashed and signed, 7 outputs re-hashed")
     events, edges = story.recorded
     assert (
         line_of(said, "Recorded") == f"Recorded  8 materializations, 9 attempts, {events} events, {edges} lineage edges, 1 error"
@@ -190,7 +200,7 @@ def test_a_changed_pipeline_is_kept_and_quiet_is_short(reviewed):
 
 def kill(folder: Path, *arguments: str, terminal: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run the demo that kills, in *folder*; its output goes to *terminal* when there is one."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWSTONE_")}
+    environment = own_environment()
     out = subprocess.PIPE if terminal is None else terminal
     return subprocess.run(
         [*DEMO, "--kill", *arguments],
@@ -281,3 +291,36 @@ def test_a_run_with_nothing_to_kill_in_says_so(tmp_path):
 
     assert done.returncode == 2
     assert "the run ended before a step had taken 0.7 s" in done.stderr
+
+
+def tamper(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the demo that tampers, in *folder*."""
+    command = [*DEMO, "--tamper"]
+    return subprocess.run(
+        command, cwd=folder, env=own_environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_change_behind_its_back_is_found_out_before_a_newcomers_eyes(tmp_path):
+    """The copy gives out the wrong value and verifies as tampered, down to what was changed; the project itself is intact."""
+    done = tamper(tmp_path)
+    verdicts = [line.split()[:2] for line in done.stdout.splitlines() if line.strip().startswith(("TAMPERED", "INTACT"))]
+    connection = sqlite3.connect(tmp_path / "flowstone-tamper" / ".flowstone" / "flowstone.db")
+    (entries,) = connection.execute("SELECT count(*) FROM audit_seal").fetchone()
+    connection.close()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert verdicts == [["TAMPERED", str(entries)], ["INTACT", str(entries)]]
+    assert "\n   2400\n" in done.stdout
+    assert re.findall(r" \(turnover\): (\w+) = ", done.stdout) == ["digest", "size", "summary"]
+    assert done.stdout.splitlines()[-1] == "  prove     flowstone audit verify"
+
+
+def test_who_removes_a_demo_may_begin_anew(tmp_path):
+    """A second demo in the place of a removed one is not told that an audit log is missing."""
+    assert tamper(tmp_path).returncode == 0
+    shutil.rmtree(tmp_path / "flowstone-tamper")
+    again = tamper(tmp_path)
+
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "the audit log" not in again.stdout.split("$ flowstone run --force")[1].split("\n2  ")[0]

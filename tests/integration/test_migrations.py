@@ -16,13 +16,16 @@ from flowstone import FlowStone, Pipeline, asset
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.errors import SchemaError
-from flowstone.stores import dialects, migrations
+from flowstone.stores import append_only, dialects, migrations
 from flowstone.stores.database import Database
 from flowstone.stores.tables import SCHEMA_VERSION
 from flowstone.testing import isolated_settings
 
-NEW = ("error_group", "fold", "hold", "notification", "overdue", "series", "slot", "tick")
-"""The tables that came after schema 0001."""
+NEW = (
+    "audit_anchor", "audit_disclosure", "audit_entry", "audit_head", "audit_log", "audit_prune", "audit_redaction", "audit_seal",
+    "error_group", "fold", "hold", "notification", "overdue", "series", "slot", "tick",
+)  # fmt: skip
+"""The tables that came after schema 0001; PostgreSQL has one more, the queue of the sealer."""
 
 ROWS = {
     "process": [{"id": "proc_1", "host": "here", "pid": 1, "started_at": 1, "attempts_before": 0, "heartbeat_at": 1}],
@@ -82,7 +85,7 @@ def open_(url, **options):
 
 
 def schema(engine: Engine):
-    """Every table by name: columns, keys and indexes as the database tells them, and what only SQLite's own text tells."""
+    """Every table by name: columns, keys and indexes as the database tells them, what only SQLite's own text tells, triggers."""
     with engine.connect() as connection:
         seen = inspect(connection)
         found = {
@@ -101,7 +104,17 @@ def schema(engine: Engine):
             for name, sql in connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")):
                 if name in found:
                     found[name] += ("AUTOINCREMENT" in sql, "WITHOUT ROWID" in sql)
+        for table, *trigger in connection.execute(text(TRIGGERS[engine.dialect.name])):
+            found[table] += (tuple(trigger),)
     return found
+
+
+TRIGGERS = {
+    "sqlite": "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name",
+    "postgresql": "SELECT c.relname, pg_get_triggerdef(t.oid), t.tgenabled::text, pg_get_functiondef(t.tgfoid) FROM pg_trigger t "
+    "JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal ORDER BY t.tgname",
+}
+"""The table of each trigger, and all that the database knows of it."""
 
 
 def where_of(index):
@@ -133,6 +146,9 @@ def test_the_upgrade_ends_at_the_schema_that_is_created(old, tmp_path, request):
     created = open_(new)
 
     assert schema(old.engine) == schema(created.backend.engine)
+    for backend in (old, created.backend):
+        with backend.reading() as connection:
+            assert append_only.differences(connection) == []
     created.close()
 
 
@@ -275,6 +291,6 @@ def test_an_upgrade_killed_at_any_statement_leaves_the_old_schema(old, database_
     assert first > 30
     assert set(versions[:first]) == {"0001"}
     assert set(versions[first:]) == {SCHEMA_VERSION}
-    assert sorted(schema(old.engine)) == sorted({*before, *NEW})
+    assert sorted(schema(old.engine)) == sorted({*before, *NEW, *(() if old.path else ("audit_pending",))})
     assert contents(old.engine)["event"] == rows["event"]
     assert [path.name for path in Path(tmp_path).glob("*.part")] == []

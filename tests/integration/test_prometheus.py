@@ -118,6 +118,7 @@ def scene(tmp_path_factory, prometheus):
     try:
         (place.folder / "go").touch()
         assert place.run("run", "--partition", "first") == 1  # one asset is broken
+        assert place.run("audit", "verify") == 0
         (place.folder / "go").unlink()
         exporters = [place.start("metrics", "--serve", "127.0.0.1:0")[1] for _ in range(2)]
         runs = [place.start("run", "--metrics", "127.0.0.1:0", "--partition", key) for key in ("one", "two", "three")]

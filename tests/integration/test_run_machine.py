@@ -24,7 +24,9 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from flowstone import Pipeline, Retry, asset
+from flowstone.app.verifying import Asked, verify
 from flowstone.app.wiring import Deployment
+from flowstone.audit.state import state_of
 from flowstone.events.trace import Trace
 from flowstone.execution import cancel, lost
 from flowstone.execution import plan as plans
@@ -38,7 +40,7 @@ from flowstone.foundation.redaction import Redactor
 from flowstone.io_managers import Output
 from flowstone.ledger.failures import describe
 from flowstone.observability.metrics.defaults import MATERIALIZATIONS
-from flowstone.stores import events, materializations, outputs, processes, runs
+from flowstone.stores import audit, events, materializations, outputs, processes, runs
 from flowstone.testing import isolated_settings
 
 TRIES = 2
@@ -318,9 +320,20 @@ class Machine(RuleBasedStateMachine):
             for names in counts.values():
                 assert names.count("start") == 1
                 assert names.count("stop") + names.count("exception") <= 1
+            self.check_audit(self.deployments[min(self.alive)])
         for deployment in self.deployments.values():
             deployment.close()
         self.folder.cleanup()
+
+
+    @staticmethod
+    def check_audit(deployment: Deployment) -> None:
+        """The audit log agrees with every record, in every project of the database."""
+        deployment.sealing.seal_now()
+        with deployment.reading().reading() as connection:
+            origin = audit.incarnations(connection)[0][1]
+            report = verify(deployment, connection, state_of(origin), origin, [], Asked(hashed=False))
+        assert (report.checked.verdict, report.checked.findings, report.checked.incomplete) == ("INTACT", [], [])
 
 
 def _steps() -> list[plans.Step]:

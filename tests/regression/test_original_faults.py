@@ -8,7 +8,6 @@ others. Those whose subject does not exist yet wait for it:
 | W-04 | waiting for an approval is no failure, and a decision resumes the run | issue 6, approvals |
 | W-05 | scatter: reachable, counted by rows, closed once | the issue on scatter |
 | W-06 | signal gates: a secret, one winner, deadlines | the issue on signals |
-| W-18 | every decision and failure is in the audit log | issue 5, audit |
 | W-20 | a job queue that is asked (health tells what is broken: `/readyz`) | the issue on workers |
 | W-21 | schedules and sensors that fire once and survive a restart | the issue on automation |
 | W-28 | approvals decide once, and expire | issue 6, approvals |
@@ -395,6 +394,40 @@ def test_w_16_an_error_says_what_where_and_in_which_trace(flow, caplog):
     assert event.trace_id == line.flowstone_event.fields["trace_id"] == trace
     assert {"run_id", "asset", "type", "message", "error"} <= line.flowstone_event.fields.keys()
     assert all(word in line.getMessage() for word in (run_id, "broken", "ValueError", "message=no"))
+
+
+# -- W-18: the audit log ------------------------------------------------------------------------------------------------------
+
+
+def test_w_18_every_decision_and_failure_is_in_the_audit_log(flow, tmp_path):
+    """What succeeded, what failed, and whatever somebody decided has its entry: who, on what, why; nothing is only said."""
+    made = flow(SHOP, home=tmp_path)
+    run_id = made.run().run_id
+    (group,) = made.error_groups()
+    made.resolve_errors(group.fingerprint, reason="mended")
+    made.reopen_errors(group.fingerprint, reason="not mended")
+    hold = made.hold(asset="total", reason="a question")
+    made.release(hold.id, reason="answered")
+    made.invalidate("total")
+    made.erase("orders", reason="asked to")
+    entries = list(reversed(made.audit.entries()))
+    done = [(entry.action, entry.asset or entry.data.get("status", ""), entry.outcome) for entry in entries if entry.run_id]
+    decided = [(entry.action, entry.disclosed.get("reason", "")) for entry in entries if not entry.run_id]
+    failed = next(entry for entry in entries if entry.action == "materialization.failed")
+
+    assert {entry.run_id for entry in entries} == {run_id, ""}
+    assert done[-1] == ("run.finished", "partial", "partial")
+    assert [row for row in done if row[0].startswith("materialization")] == [
+        ("materialization.succeeded", "orders", "success"), ("materialization.succeeded", "total", "success"),
+        ("materialization.failed", "broken", "failed"),
+    ]  # fmt: skip
+    assert (failed.disclosed["message"], failed.actor) == ("no", made.runs()[0].actor)
+    assert [row for row in decided if row[1]] == [
+        ("error_group.resolved", "mended"), ("error_group.reopened", "not mended"), ("hold.added", "a question"),
+        ("hold.released", "answered"), ("output.erased", "asked to"),
+    ]  # fmt: skip
+    assert ("output.invalidated", "") in decided
+    assert {(entry.actor, entry.identity) for entry in entries} == {(failed.actor, failed.identity)}
 
 
 # -- W-27: planning -----------------------------------------------------------------------------------------------------------

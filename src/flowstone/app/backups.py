@@ -14,11 +14,15 @@ import msgspec
 
 from flowstone.app.copies import check_bytes, copy_bytes
 from flowstone.app.wiring import Deployment
+from flowstone.audit import acts
+from flowstone.audit.acts import Act
+from flowstone.audit.entries import Auditor, entry_of
 from flowstone.events.catalogue import DbRestored
 from flowstone.execution import lost
 from flowstone.execution.run import Actor
 from flowstone.foundation.errors import DatabaseError, StorageError, UsageError
-from flowstone.stores import backups, migrations, outputs, processes
+from flowstone.foundation.settings import Settings
+from flowstone.stores import audit, backups, migrations, outputs, processes
 from flowstone.stores.database import Connection, Database
 from flowstone.stores.sqlite import SqliteBackend
 from flowstone.stores.tables import SCHEMA_VERSION
@@ -91,12 +95,24 @@ def restore(deployment: Deployment, file: Path, *, folder: Path | None, replace:
                 "project": settings.project, "at": happened.at, "name": happened.name,
                 "payload": msgspec.json.encode(happened).decode(),
             }  # fmt: skip
-            rows = backups.fill(database.backend, source, replace=replace, note=note)
+
+            def tell(connection: Connection) -> None:
+                _audit(connection, settings, acts.db_restored(sum(backups.rows(source).values()), str(file)), actor, happened.at)
+
+            rows = backups.fill(database.backend, source, replace=replace, note=note, then=tell)
             deployment.dispatcher.deliver(happened)
             if not verify:
                 return Checked(schema=SCHEMA_VERSION, rows=rows)
             with database.reading() as connection:
                 return _checked(connection, backups.faults(connection), settings.outputs.path)
+
+
+def _audit(connection: Connection, settings: Settings, act: Act, actor: Actor, at: int) -> None:
+    """Tell the log that was restored of the restore, if there is one and it goes on."""
+    found = audit.incarnations(connection)
+    if found and settings.audit.enabled:
+        auditor = Auditor(found[0][1], settings.project)
+        auditor.append_within(connection, entry_of(act, actor=actor.id, identity=actor.source, at=at))
 
 
 @contextmanager

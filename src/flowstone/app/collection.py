@@ -11,7 +11,10 @@ from itertools import groupby, islice
 from typing import TypeVar
 
 from flowstone.app.needs import Needs
+from flowstone.audit import acts
+from flowstone.audit.recorder import Who
 from flowstone.events.catalogue import OutputsCollected
+from flowstone.execution.services import Services
 from flowstone.execution.session import as_output
 from flowstone.foundation.errors import FlowStoneError
 from flowstone.io_managers import IOManagers
@@ -28,10 +31,11 @@ T = TypeVar("T")
 
 
 class Collection:
-    """Collects the outputs of one project beyond *keep* versions; with ``None`` it collects nothing."""
+    """Collects the outputs of one project beyond *keep* versions; with ``None`` it collects nothing. *who* has it done."""
 
-    def __init__(self, project: str, database: Database, io: IOManagers, keep: int | None) -> None:
-        self._project, self._database, self._io, self._keep = project, database, io, keep
+    def __init__(self, services: Services, keep: int | None, who: Who) -> None:
+        self._project, self._database, self._io, self._audit = services.project, services.database, services.io, services.audit
+        self._keep, self._who = keep, who
 
     def after(self, run_id: str) -> Amount:
         """Collect what a run that has ended superseded. Never fails the run: what goes wrong is logged and left to a prune."""
@@ -88,6 +92,8 @@ class Collection:
         gone = [output for output in free if retention.mark_gone(tx, output.id, COLLECTED, now)]
         for (asset, partition), group in groupby(gone, key=lambda output: (output.asset, output.partition)):
             outputs = list(group)
+            act = acts.collected(asset, partition, [output.id for output in outputs], now)
+            self._audit.tell(tx, act, self._who, now)
             tx.emit(
                 OutputsCollected,
                 at=now,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from flowstone.app.wiring import Deployment
+from flowstone.audit import acts
 from flowstone.execution.run import Actor
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import UsageError
@@ -30,6 +31,10 @@ def decide(deployment: Deployment, actor: Actor, id: str, status: Status, reason
     if group.status != status:
         with services.database.transaction() as tx:
             won = groups.decide(tx, project, group, status, at=now, actor=actor.id, identity=actor.source, reason=said)
+            if won:
+                reopened, id = status == "open", group.fingerprint
+                act = acts.group_reopened(id, said) if reopened else acts.group_decided(id, status, now, said)
+                services.audit.tell(tx, act, actor.who, now)
     with services.database.reading() as connection:
         group = error_groups.find(connection, project, group.fingerprint)
     if not won:

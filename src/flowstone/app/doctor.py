@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstone.app import growth, watching
+from flowstone.app import audit_health, growth, watching
 from flowstone.app.findings import Finding
 from flowstone.app.metrics import definitions
 from flowstone.app.wiring import Deployment
@@ -41,6 +41,7 @@ def examine(deployment: Deployment, *, thorough: bool = False) -> list[Finding]:
         findings += _waiting(connection, project, counts)
         current = list(outputs.current_of(connection, project, limit=ALL if thorough else OUTPUTS).values())
     findings.append(_bytes(deployment, current))
+    findings += audit_health.findings(deployment, thorough=thorough)
     findings += watching.findings(deployment)
     findings += growth.findings(deployment, thorough=thorough)
     findings.append(Finding("not checked", "digests", "stored bytes are re-hashed when they are loaded, not here"))

@@ -11,6 +11,8 @@ from flowstone.app.found import Found
 from flowstone.app.needs import Held
 from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key
+from flowstone.audit import acts
+from flowstone.audit.recorder import Recorder
 from flowstone.events.catalogue import OutputErased
 from flowstone.execution.run import Actor
 from flowstone.execution.settlement import OBSERVED
@@ -76,7 +78,7 @@ class Erasing:
             holds.guard(tx, self._project)
             free_or_raise(tx, self._project, planned.outputs)
             for output in planned.outputs:
-                self._record(tx, output, reason, now)
+                self._record(tx, services.audit, output, reason, now)
         failed = remove_bytes(services.database, services.io, planned.outputs)
         if failed:
             output, error = failed[0]
@@ -86,9 +88,11 @@ class Erasing:
                 hint="when the storage lets them go: erase them again, or flowstone db prune",
             )
 
-    def _record(self, tx: Transaction, output: OutputRecord, reason: str, now: int) -> None:
+    def _record(self, tx: Transaction, audit: Recorder, output: OutputRecord, reason: str, now: int) -> None:
         current = outputs.withdraw(tx, self._project, output.asset, output.partition, output.id)
         if retention.mark_gone(tx, output.id, ERASED, now):
+            act = acts.erased(output, now, self._deployment.redactor.text(reason), was_current=current)
+            audit.tell(tx, act, self._actor.who, now)
             tx.emit(
                 OutputErased,
                 at=now,

@@ -132,8 +132,8 @@ class Pages:
 
 def of_process(deployment: Deployment) -> list[Family]:
     """The series of this process, with what works for *deployment* in it."""
-    dispatcher, held = deployment.dispatcher, deployment.stopping.held()
-    return process_families(dispatcher.list_handlers(), dispatcher.losses.totals(), len(held), deployment.settings.home)
+    dispatcher, held, home = deployment.dispatcher, deployment.stopping.held(), deployment.settings.home
+    return process_families(dispatcher.list_handlers(), dispatcher.losses.totals(), len(held), home, deployment.unaudited())
 
 
 def _later(text: str) -> Answer:

@@ -14,6 +14,7 @@ from flowstone.app.telemetry import requested_parent
 from flowstone.app.wiring import Deployment
 from flowstone.assets.options import EXECUTORS
 from flowstone.assets.pipeline import Pipeline
+from flowstone.audit import acts
 from flowstone.events.catalogue import AssetInvalidated
 from flowstone.events.event import Event
 from flowstone.events.handlers import HandlerInfo
@@ -80,8 +81,9 @@ class FlowStone(Keeping):
         found = settings or settings_.load(environment=environment, arguments=arguments)
         if pipeline is not None:
             listings.check_config(pipeline, found.config)
-        made = Deployment(found, pipeline, clock=clock, ids=ids, echo=echo, resources=resources or {})
-        super().__init__(made, pipeline, identity.actor(actor))
+        doer = identity.actor(actor)
+        made = Deployment(found, pipeline, clock=clock, ids=ids, echo=echo, resources=resources or {}, actor=doer)
+        super().__init__(made, pipeline, doer)
 
     # -- working --------------------------------------------------------------------------------------------------------
 
@@ -150,6 +152,7 @@ class FlowStone(Keeping):
             self._plan(targets, partition, deps=deps)  # what cannot be planned makes no database
         self._deployment.deliver_beside()
         services = self._deployment.services()
+        self._require_log()
         request = {
             "targets": listings.names(targets), "partition": listings.text_of(partition), "force": force, "deps": deps,
             "executor": how.executor, "jobs": how.jobs,
@@ -163,6 +166,7 @@ class FlowStone(Keeping):
         """Go on with a run that was interrupted, or whose process died; what it has finished is kept."""
         self._deployment.deliver_beside()
         services = self._deployment.existing()
+        self._require_log()
         with services.database.reading() as connection:
             found = runs.find(connection, self.settings.project, run_id)
         how = self._how(executor or found.request.get("executor"), jobs or found.request.get("jobs"))
@@ -198,6 +202,7 @@ class FlowStone(Keeping):
         with services.database.transaction() as tx:
             won = outputs.withdraw(tx, self.settings.project, asset, encoded, current.id)
             if won:
+                services.audit.tell(tx, acts.invalidated(asset, encoded, current.id), self._actor.who, services.database.now())
                 tx.emit(
                     AssetInvalidated,
                     asset=asset,
@@ -279,6 +284,11 @@ class FlowStone(Keeping):
         if wanted is not None and (type(wanted) is not int or wanted < 1):
             raise UsageError(f"jobs={wanted!r}: a whole number of at least 1 is needed")
         return How(chosen, wanted)
+
+    def _require_log(self) -> None:
+        """Refuse to run where the audit log was set back, if that is wanted."""
+        if self._deployment.sealing is not None:
+            self._deployment.sealing.require()
 
     def _provenance(self) -> dict[str, Any]:
         kept = self.settings.database_url != IN_MEMORY

@@ -106,9 +106,9 @@ class Found:
         refuse_gone(record)
         return record
 
-    def value(self, asset: str, partition: Any = None, *, run_id: str | None = None, annotation: Any = None) -> Any:
-        """The value of the output a person means, loaded as *annotation* asks; pickles only where the pipeline declares them."""
-        record = self.output(asset, partition, run_id=run_id)
+    def value_of(self, record: OutputRecord, annotation: Any = None) -> Any:
+        """The value of an output, loaded as *annotation* asks; pickles only where the pipeline declares them."""
+        asset = record.asset
         if record.manager == OBSERVED:
             return record.location  # its version is its value, as for the assets that need it
         refuse_gone(record)

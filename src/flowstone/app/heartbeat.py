@@ -29,11 +29,19 @@ class Heartbeat:
     """Beats while its owner keeps it, at the latest until the process ends; whatever the store does, it goes on.
 
     Where processes are *judged* by their heartbeats, because a database server is shared by hosts that share no locks, a second
-    thread looks whether the first one is stuck in the store. *told* is called with each beat: it has news for the store.
+    thread looks whether the first one is stuck in the store. *told* is called with each beat: it has news for the store;
+    *again* is called each second.
     """
 
-    def __init__(self, services: Services, *, judged: bool, told: Callable[[Database], object] = id) -> None:
-        self._services, self._judged, self._told = services, judged, told
+    def __init__(
+        self,
+        services: Services,
+        *,
+        judged: bool,
+        told: Callable[[Database], object] = id,
+        again: Callable[[], object] = bool,
+    ) -> None:
+        self._services, self._judged, self._told, self._again = services, judged, told, again
         self._ended = threading.Event()
         self._threads = [self._thread(Heartbeat.tick)] + ([self._thread(Heartbeat.watch)] if judged else [])
         self._heard_at = self._beat_at = self._reaped_at = services.clock.monotonic_ns()
@@ -66,6 +74,7 @@ class Heartbeat:
                 self._beat()
                 self._heard_at = now
                 self._told(self._services.database)
+            self._again()
             if held:
                 self._listen(held)
             if held and now - self._reaped_at >= REAP_SECONDS * NANOSECONDS:

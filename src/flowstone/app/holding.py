@@ -6,6 +6,7 @@ from typing import Any
 
 from flowstone.app.found import Found
 from flowstone.app.wiring import Deployment
+from flowstone.audit import acts
 from flowstone.events.catalogue import HoldAdded, HoldReleased
 from flowstone.execution.run import Actor
 from flowstone.foundation.clock import as_datetime
@@ -39,6 +40,7 @@ class Holding:
             if record.output:
                 _refuse_gone(tx, record.output)
             holds.add(tx, self._project, record)
+            services.audit.tell(tx, acts.hold_added(record), self._actor.who, record.at)
             tx.emit(HoldAdded, at=record.at, reason=record.reason, **self._told(record))
         return record
 
@@ -56,6 +58,8 @@ class Holding:
         now = services.database.now()
         with services.database.transaction() as tx:
             if record.released_at is None and holds.release(tx, self._project, record.id, self._actor.id, now):
+                act = acts.hold_released(record.id, now, services.dispatcher.redactor.text(reason))
+                services.audit.tell(tx, act, self._actor.who, now)
                 tx.emit(HoldReleased, at=now, reason=reason, **self._told(record))
                 return record
         with services.database.reading() as connection:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flowstone.app.auditing import Auditing
 from flowstone.app.backups import Checked, back_up
 from flowstone.app.collection import Collection
 from flowstone.app.erasing import Erasing, Erasure
 from flowstone.app.holding import Holding, said
-from flowstone.app.observing import Observing
 from flowstone.app.pruning import Prune, Pruned
 from flowstone.app.versions import Version, Which, versions
 from flowstone.app.wiring import Deployment
@@ -20,11 +20,11 @@ from flowstone.execution.services import Services
 from flowstone.stores.records import HoldRecord
 
 
-class Keeping(Observing):
+class Keeping(Auditing):
     """The questions of :class:`FlowStone`, and what decides how much is kept."""
 
     def __init__(self, deployment: Deployment, pipeline: Pipeline | None, actor: Actor) -> None:
-        super().__init__(deployment, pipeline)
+        super().__init__(deployment, pipeline, actor)
         self._actor = actor
 
     def outputs(
@@ -76,7 +76,9 @@ class Keeping(Observing):
 
     def prune(self, *, dry_run: bool = False) -> list[Pruned]:
         """Remove what retention does not keep, and files nothing refers to; with *dry_run* only count them."""
-        return Prune(self._deployment, self._actor, dry_run=dry_run).run()
+        done = Prune(self._deployment, self._actor, dry_run=dry_run).run()
+        self._deployment.seal()
+        return done
 
     def backup(
         self, file: str | Path, *, outputs: str | Path | None = None, overwrite: bool = False, verify: bool = False
@@ -89,5 +91,6 @@ class Keeping(Observing):
     def _collected(self, services: Services, result: RunResult) -> RunResult:
         """Give up the bytes of what a run that has ended superseded, and tell what observers lost; return its result."""
         self._deployment.tell()
-        Collection(services.project, services.database, services.io, self.settings.retention.outputs).after(result.run_id)
+        Collection(services, self.settings.retention.outputs, self._actor.who).after(result.run_id)
+        self._deployment.seal()
         return result

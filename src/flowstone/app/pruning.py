@@ -14,12 +14,13 @@ from flowstone.app.collection import Collection, batches
 from flowstone.app.metrics import Fold
 from flowstone.app.orphans import Orphans
 from flowstone.app.wiring import Deployment
+from flowstone.audit import acts
 from flowstone.events.catalogue import DbPruned
 from flowstone.execution.run import Actor
 from flowstone.foundation.settings import DAY
 from flowstone.stores import notifications, pruning
 from flowstone.stores.cursors import places
-from flowstone.stores.database import Database
+from flowstone.stores.database import Transaction
 from flowstone.stores.pruning import EVENTS, LINES, Amount, Kind, Limits
 
 PROCESSES_KEPT = DAY
@@ -41,13 +42,14 @@ class Prune:
         self._deployment, self._actor, self._dry = deployment, actor, dry_run
         settings = deployment.settings
         deployment.reading()  # a database that is not there is not created for this
-        self._database: Database = deployment.reading() if dry_run else deployment.services().database
+        self._services = deployment.previewing() if dry_run else deployment.services()
+        self._database = self._services.database
         self._now, self._project, self._keep = self._database.now(), settings.project, settings.retention
         self._folder, self._most = settings.outputs.path, settings.metrics.max_series
 
     def run(self) -> list[Pruned]:
         """Do it, or with *dry_run* only count; each kind in a fixed order."""
-        collection = Collection(self._project, self._database, self._deployment.io, self._keep.outputs)
+        collection = Collection(self._services, self._keep.outputs, self._actor.who)
         parts = {
             "outputs": collection.would_go() if self._dry else collection.everywhere(),
             "events": self._rows(EVENTS, self._keep.events),
@@ -73,7 +75,7 @@ class Prune:
                 with self._database.transaction() as tx:
                     amount = Amount(pruning.delete_old(tx, kind, self._project, limits, window), amount.bytes)
                     if amount.rows:
-                        tx.emit(DbPruned, **self._told(kind.name, amount, cutoff))
+                        self._tell(tx, kind.name, amount, cutoff)
             found.append(amount)
         return _sum(found)
 
@@ -100,7 +102,7 @@ class Prune:
                 removed = sum(pruning.delete_errors(tx, self._project, run_id, cutoff) for run_id, _ in batch)
                 done.append(Amount(removed, size))
                 if removed:
-                    tx.emit(DbPruned, **self._told("errors", done[-1], cutoff))
+                    self._tell(tx, "errors", done[-1], cutoff)
         return _sum(done)
 
     def _messages(self, kept: int | None) -> Amount:
@@ -114,7 +116,7 @@ class Prune:
                 count = notifications.delete_ended(tx, self._project, cutoff, ROWS)
                 if not count:
                     break
-                tx.emit(DbPruned, **self._told("messages", Amount(count, 0), cutoff))
+                self._tell(tx, "messages", Amount(count, 0), cutoff)
             removed += count
         return Amount(old if self._dry else removed, 0)
 
@@ -128,7 +130,7 @@ class Prune:
         for batch in batches(found, ROWS):
             with self._database.transaction() as tx:
                 count = sum(pruning.delete_process(tx, id) for id in batch)
-                tx.emit(DbPruned, **self._told("processes", Amount(count, 0), cutoff))
+                self._tell(tx, "processes", Amount(count, 0), cutoff)
             removed += count
         return Amount(removed, 0)
 
@@ -140,17 +142,17 @@ class Prune:
         for batch in batches(orphans.found(), ROWS):
             done.append(Amount(len(batch), sum(file.size for file in batch)))
             with self._database.transaction() as tx:
-                tx.emit(DbPruned, **self._told("files", done[-1], 0))
+                self._tell(tx, "files", done[-1], 0)
             for file in batch:
                 with contextlib.suppress(FileNotFoundError):
                     Path(self._folder, file.location).unlink()
         return _sum(done)
 
-    def _told(self, kind: str, amount: Amount, before: int) -> dict[str, object]:
-        return {
-            "kind": kind, "removed": amount.rows, "size_bytes": amount.bytes, "before": before,
-            "actor": self._actor.id, "identity": self._actor.source,
-        }  # fmt: skip
+    def _tell(self, tx: Transaction, kind: str, amount: Amount, before: int) -> None:
+        rows, size, who = amount.rows, amount.bytes, self._actor.who
+        self._services.audit.tell(tx, acts.db_pruned(kind, rows, size, before), who, self._database.now())
+        by = {"actor": who.actor, "identity": who.identity}
+        tx.emit(DbPruned, kind=kind, removed=rows, size_bytes=size, before=before, **by)
 
 
 def _sum(amounts: list[Amount]) -> Amount:

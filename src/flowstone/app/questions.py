@@ -11,6 +11,7 @@ from flowstone.app.doctor import examine
 from flowstone.app.explain import Explanation, explain
 from flowstone.app.findings import Finding
 from flowstone.app.found import Found
+from flowstone.app.sensitive import tell_read
 from flowstone.app.wiring import Deployment
 from flowstone.assets.drawing import render_dot, render_mermaid, render_text
 from flowstone.assets.keys import encode_key
@@ -28,7 +29,7 @@ FOLLOW_SECONDS = 0.5
 
 
 class Questions:
-    """The questions of :class:`FlowStone`; none of them changes anything."""
+    """The questions of :class:`FlowStone`; none of them changes anything, but who is given a sensitive value is told of."""
 
     def __init__(self, deployment: Deployment, pipeline: Pipeline | None) -> None:
         self.settings: Settings = deployment.settings
@@ -43,12 +44,17 @@ class Questions:
 
         Raises :class:`MissingOutputError` when there is none.
         """
-        return self._found.value(asset, partition, run_id=run_id, annotation=as_)
+        record = self._found.output(asset, partition, run_id=run_id)
+        value = self._found.value_of(record, as_)
+        tell_read(self._deployment, self.pipeline, record)
+        return value
 
     def get_bytes(self, asset: str, *, partition: Any = None, run_id: str | None = None) -> bytes:
         """Return the stored bytes of the asset's value, checked against their digest and never interpreted."""
         record = self._found.stored(asset, partition, run_id=run_id)
-        return self._deployment.io.get(record.manager).read_bytes(as_output(record))
+        content = self._deployment.io.get(record.manager).read_bytes(as_output(record))
+        tell_read(self._deployment, self.pipeline, record)
+        return content
 
     def exists(self, asset: str, *, partition: Any = None) -> bool:
         """Whether the asset has a current output and its bytes are there."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from flowstone.app import audit_gauges
 from flowstone.app.conditions import Conditions
 from flowstone.app.wiring import Deployment
 from flowstone.automation.deadlines import Deadlines
@@ -39,6 +40,7 @@ class Gauges:
         seldom = self._kept_at is None or now - self._kept_at >= EVERY
         with database.reading() as connection:
             found = {**dict(self._work(connection)), **dict(self._late(connection)), **dict(self._store(connection))}
+            found |= dict(audit_gauges.sealing(connection))
             if seldom:
                 self._kept = dict(self._large(connection))
         if seldom:
@@ -76,6 +78,7 @@ class Gauges:
         kept = state.kept_by(connection, self._project)
         sizes = [(of.manager, at, size) for of in kept for at, size in (("current", of.current), ("superseded", of.superseded))]
         yield defaults.OUTPUTS_BYTES.name, [Sample((manager, at), float(size)) for manager, at, size in sizes]
+        yield from audit_gauges.anchoring(connection, self._deployment.settings.audit.anchors)
 
     def _due(self) -> list[Sample]:
         outlook = Deadlines(self._project, self._deployment.reading()).outlook()

@@ -39,6 +39,7 @@ def duties(deployment: Deployment, services: Services, actor: Actor) -> list[Dut
         Duty("due times", lambda: _mark(services)),
         Duty("messages", lambda: _deliver(deployment, services)),
         Duty("metrics", lambda: _fold(deployment, services)),
+        Duty("audit", lambda: _seal(deployment)),
         Duty("prune", lambda: _prune(deployment, actor), every=DAY),
     ]
 
@@ -72,6 +73,14 @@ def _deliver(deployment: Deployment, services: Services) -> str:
 def _fold(deployment: Deployment, services: Services) -> str:
     done = Fold(services.database, services.project, deployment.settings.metrics.max_series).run(must_store=True)
     return f"{done.events:,} events folded"
+
+
+def _seal(deployment: Deployment) -> str:
+    sealed, anchored = deployment.sealing.seal_now() if deployment.sealing is not None else ([], [])
+    added = sum(one.added for one in sealed)
+    parts = [f"{added:,} entries sealed"] if added else []
+    parts += [f"anchor {one.sink}: {one.error}" for one in anchored if one.error]
+    return "; ".join(parts) or "nothing to seal"
 
 
 def _prune(deployment: Deployment, actor: Actor) -> str:

@@ -11,17 +11,21 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flowstone.app import beginning, identity
 from flowstone.app.accounts import Accounts
 from flowstone.app.heartbeat import Heartbeat
 from flowstone.app.messages import Courier, channels_of, is_alive, outbox_of
 from flowstone.app.pipelines import reference_of
 from flowstone.app.runtime import Runtime
+from flowstone.app.sealing import Sealing
 from flowstone.app.telemetry import Telemetry
 from flowstone.assets.pipeline import Pipeline
+from flowstone.audit.recorder import Recorder, Who
 from flowstone.execution import lost
 from flowstone.execution.children import Children
 from flowstone.execution.parcel import Hello
 from flowstone.execution.resources import OpenResources
+from flowstone.execution.run import Actor
 from flowstone.execution.services import Services
 from flowstone.execution.stopping import Stopping
 from flowstone.foundation.clock import Clock
@@ -56,8 +60,9 @@ class Deployment:
         ids: Ids | None = None,
         echo: Callable[[str], None] | None = None,
         resources: Mapping[str, Any] = MappingProxyType({}),
+        actor: Actor | None = None,
     ) -> None:
-        self.settings, self._pipeline = settings, pipeline
+        self.settings, self._pipeline, self._actor = settings, pipeline, actor
         self.ids = ids or Ids()
         self._process = self.ids.new("proc")
         self.echo = echo or to_real_stdout
@@ -83,6 +88,7 @@ class Deployment:
         self._lock = threading.Lock()
         self._services: Services | None = None
         self._heartbeat: Heartbeat | None = None
+        self.sealing: Sealing | None = None
         self._outbox = outbox_of(settings, self.ids)
         self._courier: Courier | None = None
         self.freed: list[str] = []
@@ -110,6 +116,20 @@ class Deployment:
             with self._lock:  # who scrapes metrics asks in threads of its own
                 self._database = self._database or self._open(create=self.settings.home is None)
         return self._database
+
+    @property
+    def who(self) -> Who:
+        """Who acts."""
+        return (self._actor or identity.actor()).who
+
+    def seal(self, *, last: bool = False) -> None:
+        """Seal what was told of, where this process does that; *last*: and give the tree head to all anchors."""
+        if self.sealing is not None:
+            self.sealing.seal(last=last)
+
+    def unaudited(self) -> int:
+        """How many changes of this process were undone because they could not be audited."""
+        return self._database.unaudited if self._database is not None else 0
 
     def is_new(self) -> bool:
         """Whether there is no database yet: the first run creates it."""
@@ -155,23 +175,26 @@ class Deployment:
             processes.register(tx, self._process, self.locks.host(), os.getpid(), now)
         own = self._pipeline.metrics if self._pipeline is not None else ()
         self.telemetry.attach(self._database, (*METRICS, *(Metric.of(metric.described()) for metric in own)))
-        services = self._assemble(self._database, self._process)
+        recorder = beginning.begin(self.settings, self._database, self.who)
+        services = self._assemble(self._database, self._process, recorder)
+        self.sealing = sealing = Sealing(self.settings, self._database, recorder, self.who)
+        sealing.check()
         if not self._database.backend.in_memory:  # nobody else can ask or judge
             judged = not self._database.backend.path  # whoever opens a file by its path shares the locks beside it
-            self._heartbeat = Heartbeat(services, judged=judged, told=self.accounts.beat)
+            self._heartbeat = Heartbeat(services, judged=judged, told=self.accounts.beat, again=lambda: sealing.seal(wait=False))
             self._heartbeat.start()
         return services
 
     def previewing(self) -> Services:
         """What a preview needs: nothing is created, registered or settled."""
-        return self._assemble(self.planning(), "")
+        return self._assemble(self.planning(), "", Recorder())
 
-    def _assemble(self, database: Database, process: str) -> Services:
+    def _assemble(self, database: Database, process: str, recorder: Recorder) -> Services:
         runtime = self.runtime
         return Services(
             self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, runtime.capture, process,
             random.random, self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config,
-            runtime.resolve_secret, self.telemetry.tracing,
+            runtime.resolve_secret, self.telemetry.tracing, recorder,
         )  # fmt: skip
 
     def _reap(self) -> None:
@@ -233,10 +256,11 @@ class Deployment:
             self.tell()
             if self._courier is not None:
                 self._courier.close()
+            self.seal(last=True)
             if self._services is not None and self._database is not None:
                 self._sign_off(self._database, self._services.process)
         finally:
-            self._services = None
+            self._services = self.sealing = None
             for database in (self._database, self._empty):
                 if database is not None:
                     database.close()

@@ -49,6 +49,7 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
     code_version: str | None = None
     config: Mapping[str, Any] = options.NOTHING
     source: bool = False
+    sensitive: bool = False
     version: VersionFunction | None = None
     io: str | None = None
     format: str | None = None
@@ -165,6 +166,7 @@ def asset(
     code_version: str | None = ...,
     config: Mapping[str, Any] | None = ...,
     source: bool = ...,
+    sensitive: bool = ...,
     version: VersionFunction | None = ...,
     io: str | None = ...,
     format: str | None = ...,
@@ -191,6 +193,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     code_version: str | None = None,
     config: Mapping[str, Any] | None = None,
     source: bool = False,
+    sensitive: bool = False,
     version: VersionFunction | None = None,
     io: str | None = None,
     format: str | None = None,
@@ -206,8 +209,9 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
 
     A parameter with a default is an optional dependency. *deps* gives parameters other assets, *after* orders without loading,
     *mapping* says which upstream keys a parameter needs. *code_version* replaces the look at the code. *source* marks an asset
-    that reads the outside; *version* returns a short fingerprint of it. *executor* says where it runs, *concurrency* how many
-    of its attempts run at once in a run, *timeout* (seconds) ends an attempt, which then runs in a child process. *due* is by
+    that reads the outside; *version* returns a short fingerprint of it. Who is given a *sensitive* one's value is told in the
+    audit log. *executor* says where it runs, *concurrency* how many of its attempts run at once in a run, *timeout* (seconds)
+    ends an attempt, which then runs in a child process. *due* is by
     when a value must be there: ``"07:30"``, ``"07:30 Europe/Zurich"``, or a timedelta after its partition closes; *owners* are
     told when it is not. Raises ``ValidationError`` for options of the wrong kind; everything that needs the other assets is
     checked when a ``Pipeline`` is built.
@@ -216,7 +220,8 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
         return _declare(function, name, {})
     given = {
         "deps": deps, "after": after, "partitions": partitions, "mapping": mapping, "retries": retries,
-        "code_version": code_version, "config": config, "source": source, "version": version, "io": io, "format": format,
+        "code_version": code_version, "config": config, "source": source, "sensitive": sensitive,
+        "version": version, "io": io, "format": format,
         "executor": executor, "concurrency": concurrency, "timeout": timeout, "due": due,
         "description": description, "tags": tags, "owners": owners,
     }  # fmt: skip

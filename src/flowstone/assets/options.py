@@ -178,6 +178,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "code_version": ("code_version", _text),
     "config": ("config", _config),
     "source": ("source", _flag),
+    "sensitive": ("sensitive", _flag),
     "version": ("version", _function),
     "io": ("io", _text),
     "format": ("format", _text),

@@ -17,17 +17,17 @@ from rich.text import Text
 
 from flowstone import FlowStone, __version__
 from flowstone.app.pipelines import load_pipeline
-from flowstone.cli import demo_project, killing
+from flowstone.cli import demo_project, killing, tampering
 from flowstone.cli.console import WIDTH, RunConsole, footer, terminal
 from flowstone.cli.words import bytes_of
 from flowstone.execution.result import RunResult
-from flowstone.foundation import settings
 from flowstone.foundation.errors import UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.observability.logs.shape import one_line
 
 FILES = {"pipeline.py": "pipeline.py", "README.md": "README.md"}
-FOLDER, KILL_FOLDER = Path("flowstone-demo"), Path("flowstone-kill")
+FOLDER = Path("flowstone-demo")
+STORIES = {"--kill": (killing.show, Path("flowstone-kill")), "--tamper": (tampering.show, Path("flowstone-tamper"))}
 SHOWN = 6
 NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib")
 
@@ -37,16 +37,23 @@ NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib"
 @click.option("--python", metavar="PATH", help="Interpreter of the environment to review; default: the active one.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the last lines.")
 @click.option("--kill", is_flag=True, help="Instead: kill a small run with -9 in the middle, and go on with it.")
+@click.option("--tamper", is_flag=True, help="Instead: change a result and its record in a copy, and find that out.")
 @click.pass_context
-def demo(ctx: click.Context, folder: Path | None, python: str | None, quiet: bool, kill: bool) -> None:
+def demo(ctx: click.Context, folder: Path | None, python: str | None, quiet: bool, kill: bool, tamper: bool) -> None:
     """Write a project into FOLDER and run it. Run it twice: the second run reuses what it can.
 
-    FOLDER is ./flowstone-demo, or ./flowstone-kill with --kill.
+    FOLDER is ./flowstone-demo, ./flowstone-kill with --kill, or ./flowstone-tamper with --tamper.
     """
-    if kill:
+    asked = [option for option, given in (("--kill", kill), ("--tamper", tamper)) if given]
+    if len(asked) > 1:
+        raise UsageError("--kill and --tamper are two demos", hint="one after the other")
+    if asked:
+        (option,) = asked
         if python or quiet:
-            raise UsageError("--kill reviews no environment and is about what is printed", hint="leave out --python and --quiet")
-        killing.show(folder or KILL_FOLDER)
+            text = f"{option} reviews no environment and is about what is printed"
+            raise UsageError(text, hint="leave out --python and --quiet")
+        show, default = STORIES[option]
+        show(folder or default)
     else:
         _review(ctx, folder or FOLDER, python, quiet=quiet)
 
@@ -78,7 +85,8 @@ def _review(ctx: click.Context, folder: Path, python: str | None, *, quiet: bool
                 f"(its pipeline.py is {lines} lines; read it, change it, run it again)"
             )
         )
-    found = settings.load(start=folder, arguments={"home": None}, variables=demo_project.variables())
+    found = demo_project.settings_of(folder)
+    demo_project.begin_anew(found)
     pipeline = load_pipeline(str((folder / "pipeline.py").resolve()), folder.resolve())
     with FlowStone(pipeline, settings=found) as flow:
         with RunConsole(flow, pipeline, quiet=quiet, console=console) as shown:
@@ -86,13 +94,11 @@ def _review(ctx: click.Context, folder: Path, python: str | None, *, quiet: bool
             result = flow.run()
         _results(flow, result, folder, console, quiet=quiet)
         home = flow.settings.home
-    if home is not None:
-        console.print(
-            Text(
-                f"Kept      {bytes_of((home / 'flowstone.db').stat().st_size)} of records in {folder / '.flowstone'}, "
-                "values in its folder outputs"
-            )
-        )
+        if home is not None:
+            size = bytes_of((home / "flowstone.db").stat().st_size)
+            console.print(Text(f"Kept      {size} of records in {folder / '.flowstone'}, values in its folder outputs"))
+        if not quiet:
+            console.print(Text(f"Verified  {_verified(flow)}"))
     if not quiet and result.ok:
         _next(folder, result, console)
     if not result.ok:
@@ -140,6 +146,15 @@ def _findings(found: dict[str, Any], console: Console, folder: Path) -> None:
         console.print(Text(textwrap.fill(f"Not known: {one_line(sentence)}", WIDTH, subsequent_indent=" " * 11)))
 
 
+def _verified(flow: FlowStone) -> str:
+    """What verifying comes to: the audit log, the records it tells of, and the bytes of what they name."""
+    report = flow.audit.verify()
+    checked = report.checked
+    told = f"{checked.entries:,} audit entries re-hashed and signed, {report.hashed:,} outputs re-hashed"
+    why = checked.findings[0].message if checked.findings else next(iter(checked.incomplete), "")
+    return f"{checked.verdict}: {why or told}"
+
+
 def _next(folder: Path, result: RunResult, console: Console) -> None:
     steps = [
         ("enter", demo_project.enter(folder)),
@@ -147,6 +162,7 @@ def _next(folder: Path, result: RunResult, console: Console) -> None:
         ("lineage", "flowstone lineage bill_of_materials"),
         ("evidence", f"flowstone events --run {result.run_id}"),
         ("again", "flowstone run"),
+        ("prove", "flowstone audit verify"),
     ]
     console.print()
     for word, command in steps:

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
-import sys
 import textwrap
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from flowstone import FlowStone, __version__
 from flowstone.app.findings import Finding
-from flowstone.cli import demo_project
+from flowstone.cli import demo_project, stories
 from flowstone.cli.console import WIDTH, terminal
 from flowstone.cli.lines import WORDS
-from flowstone.foundation import settings
+from flowstone.cli.stories import Story
 from flowstone.foundation.clock import NANOSECONDS, SystemClock
-from flowstone.foundation.errors import FlowStoneError, NotFoundError, UsageError
+from flowstone.foundation.errors import FlowStoneError, NotFoundError
 from flowstone.foundation.settings import Settings
-from flowstone.observability.logs.shape import one_line
 from flowstone.stores.records import AttemptRecord
 
 PROJECT = "flowstone-kill"
-SETTINGS = f'# Settings of the demo project.\nproject = "{PROJECT}"\n'
 MIDDLE = NANOSECONDS * 7 // 10  # a step that has run for so long is killed
 LOOK_SECONDS = 0.05
 ENDINGS = "every start has its ending"
@@ -37,53 +29,48 @@ ENDINGS = "every start has its ending"
 
 def show(folder: Path) -> None:
     """Write the small project into *folder*, run it, kill it, look at it, go on with it, and look again."""
-    if (folder / demo_project.SETTINGS).is_file() and _settings(folder).project != PROJECT:
-        raise UsageError(f"{folder} is another project's", hint="choose another folder: flowstone demo --kill FOLDER")
-    lines = demo_project.write(folder, {"pipeline.py": "kill.py"}, SETTINGS)
-    found = _settings(folder)
+    lines = stories.begin(folder, PROJECT, "kill.py", "--kill")
+    found = demo_project.settings_of(folder)
     with FlowStone(settings=found) as flow:
-        _Story(folder, found, flow, terminal()).tell(lines)
+        _Kill(folder, found, flow, terminal()).tell(lines)
 
 
-def _settings(folder: Path) -> Settings:
-    return settings.load(start=folder, arguments={"home": None}, variables=demo_project.variables())
-
-
-class _Story:
+class _Kill(Story):
     """The four parts of the demo; what it says of the run is asked of the store."""
 
     def __init__(self, folder: Path, found: Settings, flow: FlowStone, console: Console) -> None:
-        self._folder, self._settings, self._flow, self._console = folder, found, flow, console
+        super().__init__(folder, console)
+        self._settings, self._flow = found, flow
         self._clock = SystemClock()
 
     def tell(self, lines: int) -> None:
-        self._say(f"FlowStone {__version__} kills one of its own runs with SIGKILL, as a crash or a full memory would.")
-        self._say(f"Nothing leaves this machine. Project: {self._folder}, where each command below is run")
-        self._say(f"(its pipeline.py is {lines} lines; read it, change it, kill it again)")
+        self.say(f"FlowStone {__version__} kills one of its own runs with SIGKILL, as a crash or a full memory would.")
+        self.say(f"Nothing leaves this machine. Project: {self.folder}, where each command below is run")
+        self.say(f"(its pipeline.py is {lines} lines; read it, change it, kill it again)")
         lost = self._kill()
-        self._say("\n2  Nobody could tell the database. It says what it knows, and what to do:")
+        self.say("\n2  Nobody could tell the database. It says what it knows, and what to do:")
         self._examine()
-        self._say("\n3  Another process goes on: what was finished stays, the attempt that was lost is made again.")
-        with self._started("run", "--resume", lost.run_id) as process:
+        self.say("\n3  Another process goes on: what was finished stays, the attempt that was lost is made again.")
+        with self.started("run", "--resume", lost.run_id) as process:
             if process.wait() != 0:
                 raise FlowStoneError(
-                    f"{lost.run_id} could not be finished", hint=f"{demo_project.enter(self._folder)} && flowstone doctor"
+                    f"{lost.run_id} could not be finished", hint=f"{demo_project.enter(self.folder)} && flowstone doctor"
                 )
-        self._say("\n4  Every attempt that started has one ending, and the database agrees with itself again:")
+        self.say("\n4  Every attempt that started has one ending, and the database agrees with itself again:")
         self._attempts(lost)
         self._examine()
         self._next(lost.run_id)
 
     def _kill(self) -> AttemptRecord:
         """Begin a run and kill its process in the middle of a step; return the attempt that was running."""
-        self._say("\n1  A process begins a run.")
+        self.say("\n1  A process begins a run.")
         again = ("--force",) if self._settings.home is not None and self._settings.home.exists() else ()
         began = self._clock.now_ns()
-        with self._started("run", *again) as process:
+        with self.started("run", *again) as process:
             attempt = self._middle(process, began)
             os.killpg(process.pid, signal.SIGKILL)
-        self._say(f"   In the middle of {attempt.asset}, without a warning:")
-        self._say(f"   $ kill -9 {process.pid}")
+        self.say(f"   In the middle of {attempt.asset}, without a warning:")
+        self.say(f"   $ kill -9 {process.pid}")
         return attempt
 
     def _middle(self, process: subprocess.Popen[str], began: int) -> AttemptRecord:
@@ -94,7 +81,7 @@ class _Story:
             self._clock.sleep(LOOK_SECONDS)
         raise FlowStoneError(
             f"the run ended before a step had taken {MIDDLE / NANOSECONDS:g} s",
-            hint=f"let a step of {self._folder}/pipeline.py take longer",
+            hint=f"let a step of {self.folder}/pipeline.py take longer",
         )
 
     def _running(self, began: int) -> AttemptRecord | None:
@@ -106,44 +93,20 @@ class _Story:
             return None
         return next((a for a in self._flow.show(runs[0].id).attempts if a.status == "running"), None)
 
-    @contextmanager
-    def _started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """A process that is told ``flowstone`` with *arguments*; what it says is said here, and it is over in the end."""
-        self._say(f"   $ flowstone {shlex.join(arguments)}")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flowstone", *arguments],
-            cwd=self._folder, env={**demo_project.variables(), "PYTHONUNBUFFERED": "1"}, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-        )  # fmt: skip
-        with process:
-            repeating = threading.Thread(target=self._repeat, args=(process,))
-            repeating.start()
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                repeating.join()
-
-    def _repeat(self, process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            if line.strip():
-                self._say(f"   {one_line(line.rstrip())}")
-
     def _examine(self) -> None:
         """Say what the doctor says about endings, and how many other checks are well."""
-        self._say("   $ flowstone doctor")
+        self.say("   $ flowstone doctor")
         findings = self._flow.doctor()
         told = [finding for finding in findings if finding.subject == ENDINGS or finding.level in ("warn", "fail")]
         for finding in told:
             self._say_finding(finding)
-        self._say(f"   ok    {sum(f.level == 'ok' and f not in told for f in findings)} other checks")
+        self.say(f"   ok    {sum(f.level == 'ok' and f not in told for f in findings)} other checks")
 
     def _say_finding(self, finding: Finding) -> None:
         text = f"   {finding.level:<5} {finding.subject}: {finding.text}"
-        self._say(textwrap.fill(text, WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False))
+        self.say(textwrap.fill(text, WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False))
         if finding.fix:
-            self._say(f"         fix: {finding.fix}")
+            self.say(f"         fix: {finding.fix}")
 
     def _attempts(self, lost: AttemptRecord) -> None:
         view = self._flow.show(lost.run_id)
@@ -154,19 +117,14 @@ class _Story:
             if attempt.process == lost.process and attempt.status == "success":
                 note = "before the kill, and not computed again"
             line = f"   {attempt.asset:<{width}}  attempt {attempt.number}  {WORDS.get(attempt.status, attempt.status):<5} {note}"
-            self._say(textwrap.fill(line, WIDTH, subsequent_indent=" " * (width + 22)).rstrip())
+            self.say(textwrap.fill(line, WIDTH, subsequent_indent=" " * (width + 22)).rstrip())
 
     def _next(self, run_id: str) -> None:
         steps = [
-            ("enter", demo_project.enter(self._folder)),
+            ("enter", demo_project.enter(self.folder)),
             ("look", f"flowstone show {run_id}"),
             ("evidence", f"flowstone events --run {run_id}"),
             ("again", "flowstone run"),
             ("by hand", "flowstone run --force & sleep 2; kill -9 $!; flowstone doctor"),
         ]
-        self._say("")
-        for word, command in steps:
-            self._say(f"  {word:<9} {command}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self.say_next(steps)

@@ -47,6 +47,8 @@ VERBS = {
     "logs": Verb("flowstone.cli.logs:logs", "Print what a run's assets logged and printed.", _RECORDS),
     "notifications": Verb("flowstone.cli.notifications:notifications", "List messages to people; try a channel.", _RECORDS),
     "events": Verb("flowstone.cli.events:events", "Read the event log.", _RECORDS),
+    "audit": Verb("flowstone.cli.audit:audit", "Who did what, and the proof of it.", _RECORDS),
+    "evidence": Verb("flowstone.cli.evidence:evidence", "Write everything about a run, with proofs, into one file.", _RECORDS),
     "metrics": Verb("flowstone.cli.metrics:metrics", "Print, write or serve the deployment's metrics.", _RECORDS),
     "outputs": Verb("flowstone.cli.outputs:outputs", "List outputs, or erase their bytes.", _KEEPING),
     "hold": Verb("flowstone.cli.hold:hold", "Hold what must not be collected, erased or pruned.", _KEEPING),
@@ -171,7 +173,7 @@ def _say_error(error: Exception) -> int:
                 "" if os.environ.get(DEBUG) == "1" else f"; {DEBUG}=1 shows where it happened"
             )
             _say(f"error: {type(error).__name__}: {message_of(error)}", bug, waiting)
-    return FAILED if isinstance(error, RunFailedError) else MISUSED
+    return FAILED if isinstance(error, RunFailedError) else int(getattr(error, "exit_with", MISUSED))
 
 
 def _say(first: str, *more: str | None) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flowstone.events.catalogue import MaterializationCancelled, RunCancelRequested, RunStop
+from flowstone.audit import acts
+from flowstone.audit.recorder import Who
+from flowstone.events.catalogue import MaterializationCancelled, RunCancelRequested
+from flowstone.execution import ending
 from flowstone.execution import plan as plans
+from flowstone.execution.ending import End
 from flowstone.execution.services import Services
 from flowstone.foundation.errors import UsageError
 from flowstone.stores import events, materializations, runs
@@ -46,9 +50,12 @@ def _requested(services: Services, run: RunRecord, who: Asked) -> bool:
             with services.database.transaction() as tx:
                 return conclude(tx, services, run, who)
         case "running" if run.cancel_requested_at is None:
+            now = services.database.now()
             with services.database.transaction() as tx:
-                won = runs.request_cancel(tx, run.id, services.database.now())
+                won = runs.request_cancel(tx, run.id, now)
                 if won:
+                    act = acts.run_cancel_requested(run.id, services.dispatcher.redactor.text(who.reason), now)
+                    services.audit.tell(tx, act, Who(who.actor, who.identity), now, run_id=run.id, trace_id=run.trace_id)
                     _tell(tx, run, who)
                 return won
         case "running":
@@ -75,16 +82,9 @@ def conclude(tx: Transaction, services: Services, run: RunRecord, who: Asked | N
     for asset, partition in materializations.cancel(tx, run.id, "cancelled", told):
         where = {"asset": asset, "partition": partition, "run_id": run.id, "trace_id": run.trace_id}
         tx.emit(MaterializationCancelled, at=now, message=told, **where)
-    tx.emit(
-        RunStop,
-        at=now,
-        pipeline=run.pipeline,
-        run_id=run.id,
-        trace_id=run.trace_id,
-        outcome="cancelled",
-        duration_ns=max(0, now - run.requested_at),
-        **ended,
-    )
+    end = End(run.id, run.pipeline, run.trace_id, "cancelled", ended, run.requested_at, now)
+    by = Who(who.actor, who.identity) if who.actor else Who(run.actor, run.identity)
+    ending.tell(tx, services, end, by, services.dispatcher.redactor.text(who.reason))
     return True
 
 

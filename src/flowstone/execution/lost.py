@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flowstone.audit import acts
+from flowstone.audit.recorder import ONLY, Who
 from flowstone.events.catalogue import MaterializationException
 from flowstone.execution import ownership
 from flowstone.execution.services import Services
@@ -53,7 +55,7 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
         running = [attempt for attempt in everybodys if own[attempt.run_id]]
         done = len(running) == len(everybodys) and len(held) == len(runs.held_by(connection, process.id))
         losses = {attempt.id: materializations.lost_before(connection, attempt) for attempt in running}
-        traces = {run_id: runs.trace_of(connection, run_id) for run_id in {attempt.run_id for attempt in running}}
+        asked = {id: runs.find(connection, services.project, id) for id in {attempt.run_id for attempt in running}}
         digests = _definitions(connection, running)
     now = services.database.now()
     with services.database.transaction() as tx:
@@ -63,7 +65,7 @@ def _settle(services: Services, process: ProcessRecord) -> list[str]:
         for attempt in running:
             where = f"process {process.pid} on {hostname_of(process.host)}"
             why = f"{where} died while it ran attempt {attempt.number} of {attempt.asset!r}"
-            _end(tx, services, attempt, losses[attempt.id], why, traces[attempt.run_id], digests)
+            _end(tx, services, attempt, losses[attempt.id], why, asked[attempt.run_id], digests)
         return [run.id for run in held if ownership.release(tx, services, run, "lost", held=process.id) == "waiting"]
 
 
@@ -77,7 +79,7 @@ def settle_orphans(services: Services, run: RunRecord) -> None:
         with services.database.transaction() as tx:
             for attempt in running:
                 why = f"how attempt {attempt.number} of {attempt.asset!r} ended could not be recorded: it counts as lost"
-                _end(tx, services, attempt, losses[attempt.id], why, run.trace_id, digests)
+                _end(tx, services, attempt, losses[attempt.id], why, run, digests)
 
 
 def _definitions(connection: Connection, running: list[AttemptRecord]) -> Definitions:
@@ -87,7 +89,7 @@ def _definitions(connection: Connection, running: list[AttemptRecord]) -> Defini
 
 
 def _end(
-    tx: Transaction, services: Services, attempt: AttemptRecord, losses: int, why: str, trace_id: str, digests: Definitions
+    tx: Transaction, services: Services, attempt: AttemptRecord, losses: int, why: str, run: RunRecord, digests: Definitions
 ) -> None:
     redactor = services.dispatcher.redactor
     failure = failures.describe(WorkerLostError(why), redactor, retryable=True, asset=attempt.asset)
@@ -106,7 +108,12 @@ def _end(
         message=message,
         not_before=None if final else now,
     )
-    where = _where(attempt, trace_id)
+    if final and ends:
+        row, later = attempt.materialization, materializations.later_of(tx, attempt.materialization)
+        act = acts.failed(row, attempt.asset, attempt.partition, "worker_lost", message, attempt.number, later)
+        who = Who(run.actor, run.identity)
+        services.audit.tell(tx, act, who, now, version=ONLY, run_id=run.id, trace_id=run.trace_id)
+    where = _where(attempt, run.trace_id)
     tx.emit(
         MaterializationException,
         at=now,

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
 
 from flowstone.assets.pipeline import Pipeline
-from flowstone.events.catalogue import RunResumed, RunStart, RunStop
+from flowstone.audit import acts
+from flowstone.audit.recorder import Who
+from flowstone.events.catalogue import RunResumed, RunStart
 from flowstone.events.trace import Trace, requested_by, run_trace
-from flowstone.execution import crossing, lost, ownership, stopped
+from flowstone.execution import crossing, definitions, ending, lost, ownership, stopped
 from flowstone.execution import plan as plans
 from flowstone.execution.body import Body
+from flowstone.execution.ending import End
 from flowstone.execution.lanes import Lanes
 from flowstone.execution.loop import Loop
 from flowstone.execution.plan import Plan
@@ -24,7 +27,7 @@ from flowstone.execution.settlement import Try
 from flowstone.execution.stopping import Kind, StopRequest
 from flowstone.foundation.errors import DatabaseError, FlowStoneError, NotFoundError, RecordError, UsageError
 from flowstone.foundation.serialize import to_json
-from flowstone.stores import materializations, outputs, pipelines, processes, runs
+from flowstone.stores import materializations, outputs, processes, runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
 
@@ -39,6 +42,11 @@ class Actor:
 
     def __init__(self, id: str, source: str) -> None:
         self.id, self.source = id, source
+
+    @property
+    def who(self) -> Who:
+        """Who asks, as the audit log has it."""
+        return Who(self.id, self.source)
 
 
 class How(NamedTuple):
@@ -77,7 +85,7 @@ class Runs:
             with services.database.transaction() as tx:
                 self._request(tx, run_id, trace_id, Plan((), ()), request, now)
                 found = stopped.record(tx, services, run_id, trace_id, error)
-                self._end(tx, RunResult(run_id, "failed"), trace_id, now)
+                self._end(tx, RunResult(run_id, "failed"), trace_id, now, self._actor.who)
         except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
             error.add_note(f"and it could not be recorded: {refused}")
         else:
@@ -119,17 +127,21 @@ class Runs:
             if other is not None:
                 return RunResult(other, "skipped")
             forced = frozenset(plan.targets) if force else frozenset()
-            return self._work(Session(services, self._pipeline, run_id, trace, plan, force=forced), trace.trace_id, now)
+            session = Session(services, self._pipeline, run_id, trace, plan, force=forced, who=self._actor.who)
+            return self._work(session, trace.trace_id, now)
 
     def _request(self, tx: Transaction, run_id: str, trace_id: str, plan: Plan, request: dict[str, Any], now: int) -> None:
         services, pipeline, digest = self._services, self._pipeline, self._pipeline.digest()
-        pipelines.remember(tx, services.project, pipeline.name, digest, pipeline.definition(), now)
-        runs.insert(tx, {
+        definitions.remember(tx, services, pipeline, self._provenance, self._actor.who, now, run_id, trace_id)
+        row = {
             "id": run_id, "project": services.project, "pipeline": pipeline.name, "definition": digest, "status": "running",
             "request": to_json(request), "plan": plans.encode(plan).decode(),
             "actor": self._actor.id, "identity": self._actor.source,
             "trace_id": trace_id, "provenance": to_json(self._provenance), "process": services.process, "requested_at": now,
-        })  # fmt: skip
+        }  # fmt: skip
+        runs.insert(tx, row)
+        if services.audit.is_on:
+            services.audit.tell(tx, acts.run_requested(row), self._actor.who, now, run_id=run_id, trace_id=trace_id)
         tx.emit(
             RunStart,
             at=now,
@@ -169,6 +181,8 @@ class Runs:
                     raise UsageError(
                         f"{run.id} was resumed or cancelled by somebody else just now", hint=f"flowstone show {run.id}"
                     )
+                now, who = services.database.now(), self._actor.who
+                services.audit.tell(tx, acts.run_resumed(run.id), who, now, run_id=run.id, trace_id=run.trace_id)
                 tx.emit(
                     RunResumed,
                     pipeline=run.pipeline,
@@ -190,7 +204,9 @@ class Runs:
             made = outputs.find(connection, [row.output for row in rows if row.output])
         force = frozenset(plan.targets) if run.request.get("force") else frozenset()
         trace = run_trace(run.id, run.trace_id, run.request)
-        session = Session(self._services, self._pipeline, run.id, trace, plan, force=force)
+        session = Session(
+            self._services, self._pipeline, run.id, trace, plan, force=force, who=Who(run.actor, run.identity)
+        )
         for row in rows:
             place = (row.asset, row.partition)
             if row.status == "retrying":
@@ -277,27 +293,19 @@ class Runs:
         endings = session.schedule.endings
         result = _result(session, status_of([endings[place] for place in session.plan.targets]))
         with self._services.database.transaction() as tx:
-            self._end(tx, result, trace_id, started)
+            self._end(tx, result, trace_id, started, session.who)
         return result
 
-    def _end(self, tx: Transaction, result: RunResult, trace_id: str, started: int) -> None:
-        now = self._services.database.now()
+    def _end(self, tx: Transaction, result: RunResult, trace_id: str, started: int, who: Who) -> None:
+        services, now = self._services, self._services.database.now()
         counts = {
             "success": len(result.materialized), "reused": len(result.reused),
             "failed": len(result.failed), "skipped": len(result.skipped),
         }  # fmt: skip
         if not runs.move(tx, result.run_id, "running", result.status, held=self._services.process, outcome=counts, ended_at=now):
             raise ownership.taken(result.run_id)
-        tx.emit(
-            RunStop,
-            at=now,
-            pipeline=self._pipeline.name,
-            run_id=result.run_id,
-            trace_id=trace_id,
-            outcome=result.status,
-            duration_ns=max(0, now - started),
-            **counts,
-        )
+        end = End(result.run_id, self._pipeline.name, trace_id, result.status, counts, started, now)
+        ending.tell(tx, services, end, who)
 
 
 def _result(session: Session, status: str) -> RunResult:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowstone.audit.recorder import Recorder
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.trace import Tracing
 from flowstone.execution.lanes import Lane
@@ -43,3 +44,5 @@ class Services:
     resolve_secret: Callable[[str], str] = str
     tracing: Tracing | None = None
     """Records spans; ``None`` where nobody wants them."""
+    audit: Recorder = field(default_factory=Recorder)
+    """Tells the audit log of what is done."""

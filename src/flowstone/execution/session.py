@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
+from flowstone.audit.recorder import NOBODY, Who
 from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.events.trace import Attempt, Trace, span_id_of
 from flowstone.execution.body import Loading, Work
@@ -90,11 +91,12 @@ class Session:
         plan: Plan,
         *,
         force: frozenset[Place] = frozenset(),
+        who: Who = NOBODY,
     ) -> None:
         self.services, self.pipeline, self.run_id, self.plan = services, pipeline, run_id, plan
         self.schedule = Schedule(plan)
-        self.steps = Steps(services, run_id, trace.trace_id)
-        self._trace, self._force = trace, force
+        self.steps = Steps(services, run_id, trace.trace_id, who)
+        self._trace, self._force, self.who = trace, force, who
         self._outputs: dict[str, OutputRecord] = {}
         self._current: dict[Place, OutputRecord] = {}
         self._config: dict[str, Mapping[str, Any]] = {}

@@ -11,6 +11,7 @@ from flowstone.execution.outcome import Report, Stored
 from flowstone.execution.plan import Step
 from flowstone.execution.schedule import Ending
 from flowstone.execution.stopping import Stop
+from flowstone.foundation.serialize import digest_of
 from flowstone.stores.records import OutputRecord
 
 OBSERVED = "observed"
@@ -95,4 +96,30 @@ def output_of(settled: Settlement, run_id: str) -> OutputRecord | None:
         source_version=facts.source_version,
         summary=outcome.summary,
         created_at=settled.at,
+    )
+
+
+def observed_of(id: str, step: Step, run_id: str, facts: Facts, now: int) -> OutputRecord:
+    """The output that stands for a version of an observed source."""
+    version = facts.source_version
+    return OutputRecord(
+        id=id,
+        asset=step.asset,
+        partition=step.partition,
+        version=0,
+        run_id=run_id,
+        attempt=0,
+        manager=OBSERVED,
+        location=version,
+        format=OBSERVED,
+        digest=digest_of(version),
+        size=0,
+        rows=None,
+        schema=None,
+        definition=facts.definition,
+        config=facts.config,
+        inputs="",
+        source_version=version,
+        summary="",
+        created_at=now,
     )

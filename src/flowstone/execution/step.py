@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from flowstone.assets.asset import AnyAsset
+from flowstone.audit import acts
+from flowstone.audit.recorder import NOBODY, ONLY, Who
 from flowstone.events.catalogue import (
     AssetObserved,
     MaterializationException,
@@ -20,10 +24,9 @@ from flowstone.execution.ownership import taken
 from flowstone.execution.plan import Place, Step
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
-from flowstone.execution.settlement import LOST_LIMIT, OBSERVED, Claim, Settlement, Try, interrupted, output_of
+from flowstone.execution.settlement import LOST_LIMIT, Claim, Settlement, Try, interrupted, observed_of, output_of
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.errors import RecordError
-from flowstone.foundation.serialize import digest_of
 from flowstone.ledger import error_groups, failures
 from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
@@ -37,8 +40,8 @@ LONGEST_DELAY = 10 * 365 * 86_400.0  # seconds; more does not fit a time in nano
 class Steps:
     """Claims and settles the steps of one run."""
 
-    def __init__(self, services: Services, run_id: str, trace_id: str) -> None:
-        self._services, self._run_id, self._trace_id = services, run_id, trace_id
+    def __init__(self, services: Services, run_id: str, trace_id: str, who: Who = NOBODY) -> None:
+        self._services, self._run_id, self._trace_id, self._who = services, run_id, trace_id, who
         self.tries: dict[Place, Try] = {}
 
     def claim(
@@ -153,6 +156,8 @@ class Steps:
             materializations.settle(
                 tx, claim.row, ending.status, reason=ending.reason, message=ending.message, output=ending.output
             )
+            if ending.status == "failed":
+                self._audit_failure(tx, settled, ending)
         if claim.limited:
             slots.free(tx, claim.attempt_row)
         self._tell(tx, settled, report.outcome)
@@ -175,31 +180,14 @@ class Steps:
     def observe(self, tx: Transaction, step: Step, facts: Facts) -> OutputRecord:
         """Record a version of an observed source that was not seen before; return the output that stands for it."""
         version, now = facts.source_version, self._services.database.now()
-        record = OutputRecord(
-            id=self._services.ids.new("out"),
-            asset=step.asset,
-            partition=step.partition,
-            version=0,
-            run_id=self._run_id,
-            attempt=0,
-            manager=OBSERVED,
-            location=version,
-            format=OBSERVED,
-            digest=digest_of(version),
-            size=0,
-            rows=None,
-            schema=None,
-            definition=facts.definition,
-            config=facts.config,
-            inputs="",
-            source_version=version,
-            summary="",
-            created_at=now,
-        )
-        self._publish(tx, record)
-        materializations.conclude(
+        record = observed_of(self._services.ids.new("out"), step, self._run_id, facts, now)
+        row = materializations.conclude(
             tx, self._services.project, self._run_id, step.asset, step.partition, "success", output=record.id
         )
+        self._publish(tx, record)
+        if row is not None and self._services.audit.is_on:
+            known = self.tries.get(step.place)
+            self._audit(tx, acts.succeeded(row, record, (), *(known.tries, known.later) if known else (0,)), now)
         tx.emit(AssetObserved, at=now, output=record.id, version=version, **self.where(step))
         return record
 
@@ -264,8 +252,14 @@ class Steps:
         record = output_of(settled, self._run_id)
         if record is None:
             return 0
+        if record.summary:
+            record = replace(record, summary=self._services.dispatcher.redactor.text(record.summary))
         self._publish(tx, record)
-        record_inputs(tx, record.id, ((made.parameter, made.output) for made in claim.inputs))
+        inputs = [(made.parameter, made.output) for made in claim.inputs]
+        record_inputs(tx, record.id, inputs)
+        if self._services.audit.is_on:
+            later = self.tries[claim.step.place].later
+            self._audit(tx, acts.succeeded(claim.row, record, inputs, claim.number, later), settled.at)
         if claim.number == 1:
             return 0
         return error_groups.cure(tx, self._services.project, self._run_id, record.asset, record.partition, claim.number)
@@ -273,9 +267,17 @@ class Steps:
     def _publish(self, tx: Transaction, record: OutputRecord) -> None:
         project = self._services.project
         values = {name: getattr(record, name) for name in record.__struct_fields__}
-        values["summary"] = self._services.dispatcher.redactor.text(record.summary)
         outputs.add(tx, {**values, "project": project})
         outputs.point(tx, project, record.asset, record.partition, record.id)
+
+    def _audit_failure(self, tx: Transaction, settled: Settlement, ending: Ending) -> None:
+        claim = settled.claim
+        (asset, partition), later = claim.step.place, self.tries[claim.step.place].later
+        act = acts.failed(claim.row, asset, partition, ending.reason, ending.message, claim.number, later)
+        self._audit(tx, act, settled.at)
+
+    def _audit(self, tx: Transaction, act: acts.Act, at: int) -> None:
+        self._services.audit.tell(tx, act, self._who, at, version=ONLY, run_id=self._run_id, trace_id=self._trace_id)
 
     def where(self, step: Step) -> dict[str, Any]:
         """The fields every event of the step has."""

@@ -58,6 +58,14 @@ def patterns(key: str, value: Any) -> tuple[str, ...]:
     return texts(key, value)
 
 
+def a_flag(key: str, value: Any) -> bool:
+    """Return *value* as true or false: as TOML has it, or as text."""
+    found = {"true": True, "false": False}.get(str(value).lower())
+    if found is None:
+        raise SettingsError(f"{key} = {value!r} is neither true nor false", hint=f"{key} = true")
+    return found
+
+
 def one_of(*allowed: str) -> Callable[[str, Any], str]:
     """One of *allowed*."""
 

@@ -182,6 +182,12 @@ class SchemaError(DatabaseError):
     type = "schema_mismatch"
 
 
+class DamagedError(DatabaseError):
+    """The database cannot be read to its end: its file or its pages are damaged."""
+
+    type = "database_damaged"
+
+
 class HandlerError(UsageError):
     """The handler cannot be attached or detached."""
 
@@ -232,3 +238,33 @@ def did_you_mean(given: str, known: Iterable[str]) -> str | None:
     """The hint ``did you mean 'x'?`` for the closest known name, or ``None``."""
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else None
+
+
+class AuditError(FlowStoneError):
+    """The audit log could not do what it was asked to."""
+
+    type = "audit_error"
+
+
+class ProofError(AuditError):
+    """What was given does not prove what it should."""
+
+    type = "not_proven"
+
+
+class LeafError(AuditError):
+    """An audit entry holds what its format does not allow."""
+
+    type = "leaf_refused"
+
+
+class RollbackDetectedError(AuditError):
+    """The audit log does not go on from what was signed before."""
+
+    type = "audit_rollback"
+
+
+class AuditUnavailableError(DatabaseError):
+    """The audit entry of a change could not be written, so the change was undone."""
+
+    type = "audit_unavailable"

@@ -19,6 +19,7 @@ from flowstone.foundation.channels import ChannelSettings
 from flowstone.foundation.checks import (
     ALL,
     a_count_or_all,
+    a_flag,
     a_length,
     a_length_or_all,
     a_number,
@@ -26,6 +27,7 @@ from flowstone.foundation.checks import (
     a_text,
     one_of,
     patterns,
+    texts,
 )
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.durations import parse_duration, show_duration
@@ -34,7 +36,7 @@ from flowstone.foundation.errors import SettingsError, did_you_mean
 FILES = ("flowstone.toml", "pyproject.toml")
 PREFIX = "FLOWSTONE_"
 DAY = 86_400 * NANOSECONDS
-OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR", "FLOWSTONE_DEBUG"})
+OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR", "FLOWSTONE_DEBUG", "FLOWSTONE_STATE_HOME"})
 
 
 class Key(NamedTuple):
@@ -74,6 +76,18 @@ KEYS: dict[str, Key] = {
     "retention.events": Key(a_length_or_all, "90d", "how long the events of a run are kept after its end, or all"),
     "retention.logs": Key(a_length_or_all, "30d", "how long the captured lines of a run are kept after its end, or all"),
     "retention.errors": Key(a_length_or_all, ALL, "how long the errors of a run are kept after its end, or all"),
+    "audit.enabled": Key(a_flag, True, "whether every change has its entry in the audit log"),
+    "audit.name": Key(a_text, None, "the beginning of the log's origin, for people; default: the name of this machine"),
+    "audit.seal": Key(
+        one_of("auto", "tick"),
+        None,
+        "who seals the audit log: auto, whoever writes, or tick, flowstone tick and flowstone audit seal alone; "
+        "default: auto on SQLite, tick on PostgreSQL",
+    ),
+    "audit.strict": Key(a_flag, False, "whether nothing runs while the audit log does not go on from what was signed before"),
+    "audit.anchors": Key(
+        texts, (), "where signed tree heads of the audit log are kept as well: file:/a/folder of another volume, or log"
+    ),
     "metrics.max_series": Key(
         a_number, 1_000, "sets of label values a metric may have; what is beyond is counted under __overflow__"
     ),
@@ -139,6 +153,17 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True)
+class AuditSettings:
+    """The audit log: ``anchors`` are places outside this machine's reach, ``seal`` is ``auto`` or ``tick``."""
+
+    anchors: tuple[str, ...] = ()
+    enabled: bool = True
+    name: str | None = None
+    seal: str = "auto"
+    strict: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that can be set, resolved; ``sources`` names where each value came from."""
 
@@ -151,6 +176,7 @@ class Settings:
     logs: LogSettings
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     redaction_patterns: tuple[str, ...] = ()
@@ -171,6 +197,8 @@ class Settings:
             "logs.level": self.logs.level, "logs.format": self.logs.format,
             "logs.max_lines": self.logs.max_lines, "logs.max_run_lines": self.logs.max_run_lines,
             **_as_text(self.retention),
+            "audit.enabled": self.audit.enabled, "audit.name": self.audit.name, "audit.seal": self.audit.seal,
+            "audit.strict": self.audit.strict, "audit.anchors": list(self.audit.anchors),
             "metrics.max_series": self.metrics.max_series, "metrics.token": self.metrics.token,
             "telemetry.otel": self.telemetry.otel,
             "redaction.patterns": list(self.redaction_patterns),
@@ -251,6 +279,7 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
         run=_run(parsed),
         logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"], parsed["logs.max_run_lines"]),
         retention=_retention(parsed),
+        audit=_audit(parsed, url),
         metrics=MetricSettings(parsed["metrics.max_series"], parsed["metrics.token"]),
         telemetry=TelemetrySettings(parsed["telemetry.otel"]),
         redaction_patterns=parsed["redaction.patterns"],
@@ -265,6 +294,11 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
 def _run(parsed: Mapping[str, Any]) -> RunSettings:
     jobs = parsed["run.jobs"]
     return RunSettings(parsed["run.executor"], None if jobs == ALL else jobs, parse_duration(parsed["run.grace"]))
+
+
+def _audit(parsed: Mapping[str, Any], url: str) -> AuditSettings:
+    values = {name: parsed[f"audit.{name}"] for name in ("anchors", "enabled", "name", "strict")}
+    return AuditSettings(**values, seal=parsed["audit.seal"] or ("auto" if url.startswith("sqlite") else "tick"))
 
 
 def _retention(parsed: Mapping[str, Any]) -> RetentionSettings:

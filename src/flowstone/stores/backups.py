@@ -6,7 +6,7 @@ Nothing here knows of bytes: where outputs are stored is told, and copied elsewh
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from flowstone.foundation.clock import SystemClock
 from flowstone.foundation.errors import DatabaseError, SchemaError, UsageError
-from flowstone.stores import migrations
+from flowstone.stores import append_only, migrations
 from flowstone.stores.database import Database
 from flowstone.stores.dialects import Backend
 from flowstone.stores.moving import CHUNK, Renumbered, move_into_transaction
@@ -86,8 +86,10 @@ def opened(path: Path) -> Iterator[Connection]:
         engine.dispose()
 
 
-def fill(backend: Backend, source: Connection, *, replace: bool, note: dict[str, Any]) -> Counts:
-    """Copy every row of *source* into the tables of *backend* and add the event *note*, all in one transaction.
+def fill(
+    backend: Backend, source: Connection, *, replace: bool, note: dict[str, Any], then: Callable[[Connection], object] = id
+) -> Counts:
+    """Copy every row of *source* into the tables of *backend*, add the event *note* and call *then*, all in one transaction.
 
     Raises :class:`UsageError` when there are rows already and *replace* is not set. Processes that had not ended count as dead
     there: what they worked on is settled as lost by the next one.
@@ -97,9 +99,11 @@ def fill(backend: Backend, source: Connection, *, replace: bool, note: dict[str,
         if taken and not replace:
             told = ", ".join(f"{name} {count:,}" for name, count in taken.items())
             raise UsageError(f"{backend.describe} is not empty: {told}", hint="restore into a new database, or give --replace")
+        _run(connection, append_only.lifted)
         for table in reversed(metadata.sorted_tables):
             connection.execute(delete(table))
         counts = {table.name: _copy(table, source, connection) for table in metadata.sorted_tables}
+        _run(connection, append_only.put_back)
         if rows(connection) != counts:
             raise DatabaseError(f"{backend.describe} has other rows than the backup", hint="nothing was restored; try again")
         connection.execute(update(process).where(process.c.ended_at.is_(None)).values(heartbeat_at=0))
@@ -107,7 +111,13 @@ def fill(backend: Backend, source: Connection, *, replace: bool, note: dict[str,
         if connection.dialect.name == "postgresql":
             move_into_transaction(connection)
         connection.execute(insert(event).values(note))
+        then(connection)
     return counts
+
+
+def _run(connection: Connection, statements: Callable[[str], Sequence[str]]) -> None:
+    for statement in statements(connection.dialect.name):
+        connection.exec_driver_sql(statement)
 
 
 def rows(connection: Connection) -> Counts:

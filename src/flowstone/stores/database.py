@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.foundation.clock import Clock
-from flowstone.foundation.errors import DatabaseError, NotFoundError, SchemaError
+from flowstone.foundation.errors import AuditUnavailableError, DatabaseError, FlowStoneError, NotFoundError, SchemaError
 from flowstone.foundation.texts import storable
 from flowstone.stores import dialects, migrations
 from flowstone.stores.statements import Builder, Inserting, Prepared, build
@@ -53,6 +53,11 @@ class Transaction:
         """Run a change of one row that may hit a unique key; return whether it was made. The transaction goes on either way."""
         prepared = self._stores.prepare(builder)
         return self._stores.backend.compete(self._cursor, prepared.sql, prepared.bind(values)) == 1
+
+    @property
+    def dialect(self) -> str:
+        """The name of the database's language: ``sqlite`` or ``postgresql``."""
+        return self._stores.backend.engine.dialect.name
 
     def lock(self, name: str) -> None:
         """Keep everybody else who locks *name* waiting until this transaction has ended."""
@@ -91,8 +96,18 @@ class Transaction:
             for _, change in sorted(self._last, key=itemgetter(0)):
                 change(self)
         for builder, (prepared, rows) in self._later.items():
-            self._cursor.executemany(prepared.sql, prepared.bind_rows(builder.names, rows))
+            try:
+                self._cursor.executemany(prepared.sql, prepared.bind_rows(builder.names, rows))
+            except Exception as error:
+                clear = self.explained(error) if builder.failure is not None else None
+                if clear is None or builder.failure is None:
+                    raise
+                raise builder.failure(clear) from error
         self._later = {}
+
+    def explained(self, error: Exception) -> FlowStoneError | None:
+        """The clear error for what the driver raised; ``None`` for any other error."""
+        return self._stores.backend.explain(error)
 
     def committed(self) -> list[Event]:
         """The events to show once the transaction is committed."""
@@ -102,17 +117,17 @@ class Transaction:
 class _Open:
     """The context manager of one transaction."""
 
-    __slots__ = ("_cursor", "_handled", "_stores", "_tx")
+    __slots__ = ("_cursor", "_handled", "_power", "_stores", "_tx")
 
-    def __init__(self, stores: Database) -> None:
-        self._stores, self._handled = stores, sys.exception()
+    def __init__(self, stores: Database, *, power: bool) -> None:
+        self._stores, self._power, self._handled = stores, power, sys.exception()
 
     def __enter__(self) -> Transaction:
         stores = self._stores
         if getattr(stores.inside, "value", False):
             raise DatabaseError("a transaction is already open in this thread", hint="pass the open one down")
         try:
-            self._cursor = stores.backend.begin()
+            self._cursor = stores.backend.begin(power=self._power)
         except BaseException as error:
             clear = stores.clear(error, self._handled)
             if clear is error:
@@ -133,6 +148,7 @@ class _Open:
         finally:
             self._let_go(undo=refused is not None)
         if refused is not None:
+            stores.unaudited += isinstance(refused, AuditUnavailableError)
             clear = stores.clear(refused, self._handled)
             if clear is not refused:
                 raise clear from told(refused, clear)
@@ -172,6 +188,8 @@ class Database:
         self.prepared: dict[Builder, Prepared] = {}
         self._dialect = self.backend.engine.dialect
         self.inside = threading.local()
+        self.unaudited = 0
+        """How many changes were undone because their entry could not be written."""
         try:
             with self._speaking():
                 if not create and not self.backend.exists():
@@ -203,9 +221,12 @@ class Database:
             found = self.prepared[builder] = Prepared(build(builder, self._dialect), self._dialect)
         return found
 
-    def transaction(self) -> _Open:
-        """One atomic change, as a context manager; an exception undoes it, commit is followed by the observers."""
-        return _Open(self)
+    def transaction(self, *, power: bool = False) -> _Open:
+        """One atomic change, as a context manager; an exception undoes it, commit is followed by the observers.
+
+        With *power* it survives losing power, whatever the durability of other changes is.
+        """
+        return _Open(self, power=power)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -36,8 +36,11 @@ class Backend(Protocol):
         """Make ready what the tables need, or refuse."""
         ...
 
-    def begin(self) -> Any:
-        """Begin a transaction, at most one in a thread, and return the driver's cursor in it; :meth:`end` is owed."""
+    def begin(self, *, power: bool = False) -> Any:
+        """Begin a transaction, at most one in a thread, and return the driver's cursor in it; :meth:`end` is owed.
+
+        With *power*, what it commits survives losing power whatever was chosen for others.
+        """
         ...
 
     def commit(self, cursor: Any) -> None:

@@ -81,6 +81,14 @@ def newest_outside_runs(connection: Connection, project: str, name: str, asset: 
     return None
 
 
+def newest(connection: Connection, project: str, name: str) -> EventRecord | None:
+    """The newest event of that name that belongs to no run."""
+    where = places(connection)
+    query = select(event).where(event.c.project == project, event.c.run_id.is_(None), event.c.name == name)
+    row = connection.execute(query.order_by(event.c.id.desc()).limit(1)).mappings().first()
+    return EventRecord.of(row, payload=from_json(row["payload"]), cursor=where.cursor(row)) if row else None
+
+
 def _page(connection: Connection, query: Select[Any], where: Places, limit: int, asset: str | None) -> list[EventRecord]:
     found: list[EventRecord] = []
     query = query.limit(limit) if asset is None else query.execution_options(yield_per=PAGE)

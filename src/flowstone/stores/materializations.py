@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Select, Update, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Delete, Select, Update, bindparam, delete, func, or_, select, tuple_, update
 
 from flowstone.stores.database import Transaction
-from flowstone.stores.records import AttemptRecord, MaterializationRecord
+from flowstone.stores.records import AttemptRecord, MaterializationRecord, OutputRecord
 from flowstone.stores.statements import numbering
 from flowstone.stores.tables import attempt, materialization
 from flowstone.stores.tables import process as processes
@@ -92,6 +93,22 @@ def _open() -> Select[Any]:
     return select(materialization.c.asset, materialization.c.partition).where(*unended).order_by(materialization.c.id)
 
 
+def _number() -> Select[Any]:
+    row = materialization.c
+    return select(row.id).where(row.run_id == bindparam("r"), row.asset == bindparam("a"), row.partition == bindparam("k"))
+
+
+def _later_of() -> Select[Any]:
+    return select(materialization.c.later).where(materialization.c.id == bindparam("row"))
+
+
+_ENDING = ("id", "status", "attempts", "later", "reason", "output")
+
+
+def _endings() -> Select[Any]:
+    return select(*(materialization.c[name] for name in _ENDING)).where(materialization.c.run_id == bindparam("r"))
+
+
 def _counts() -> Select[Any]:
     of_run = select(materialization.c.status, func.count()).where(materialization.c.run_id == bindparam("r"))
     return of_run.group_by(materialization.c.status)
@@ -156,13 +173,19 @@ def conclude(  # noqa: PLR0913 - a row's key and how it ended
     reason: str = "",
     message: str = "",
     output: str = "",
-) -> bool:
-    """End a materialization without an attempt, reused or skipped: a new one, or one that was to be tried again."""
+) -> int | None:
+    """End a materialization without an attempt, reused or skipped: a new one, or one that was to be tried again.
+
+    Return its row, ``None`` when it had ended.
+    """
     row = _row(project, run_id, asset, partition, status, reason=reason, message=message, output=output)
-    if tx.execute(_insert, row).rowcount == 1:
-        return True
+    made = tx.insert(_insert, row)
+    if made is not None:
+        return made
     place = {"r": run_id, "a": asset, "k": partition}
-    return bool(tx.execute(_conclude, {**place, "new": status, "why": reason, "text": message, "made": output}).rowcount == 1)
+    if tx.execute(_conclude, {**place, "new": status, "why": reason, "text": message, "made": output}).rowcount == 0:
+        return None
+    return int(tx.execute(_number, place).fetchone()[0])
 
 
 def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> list[tuple[str, str]]:
@@ -175,6 +198,16 @@ def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> list[tupl
 def counts(tx: Transaction, run_id: str) -> dict[str, int]:
     """How many materializations of a run have which status."""
     return {row[0]: int(row[1]) for row in tx.execute(_counts, {"r": run_id}).fetchall()}
+
+
+def later_of(tx: Transaction, row: int) -> int:
+    """How many tries of a materialization spent no attempt."""
+    return int(tx.execute(_later_of, {"row": row}).fetchone()[0])
+
+
+def endings(tx: Transaction, run_id: str) -> list[tuple[int, str, int, int, str, str]]:
+    """How a run's materializations have ended: number, status, attempts, later, reason, output."""
+    return [tuple(row) for row in tx.execute(_endings, {"r": run_id}).fetchall()]
 
 
 def _row(project: str, run_id: str, asset: str, partition: str, status: str, **more: Any) -> dict[str, Any]:
@@ -226,3 +259,15 @@ def computing(connection: Connection, project: str, asset: str, partition: str) 
     key = (materialization.c.project == project, materialization.c.asset == asset, materialization.c.partition == partition)
     query = select(materialization.c.run_id).where(*key, materialization.c.status == "running")
     return connection.execute(query).scalar()
+
+
+def makers(connection: Connection, outputs: Iterable[OutputRecord]) -> list[int]:
+    """The materializations that made these outputs, in order."""
+    made = list(outputs)
+    found: list[int] = []
+    for begin in range(0, len(made), 300):
+        places = [(record.run_id, record.asset, record.partition) for record in made[begin : begin + 300]]
+        row = materialization.c
+        query = select(row.id).where(tuple_(row.run_id, row.asset, row.partition).in_(places), row.status == "success")
+        found += connection.execute(query).scalars()
+    return sorted(found)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Update, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Select, Update, bindparam, func, select, tuple_, update
 
 from flowstone.foundation.serialize import from_json, to_json
 from flowstone.stores.database import Transaction
@@ -29,6 +29,7 @@ class AssetThen(msgspec.Struct):
     name: str
     digest: str
     retries: RetriesThen
+    sensitive: bool = False
 
 
 class _Definition(msgspec.Struct):
@@ -51,6 +52,35 @@ def remember(tx: Transaction, project: str, name: str, digest: str, definition: 
     return bool(tx.execute(_insert, {**values, "created_at": at, "last_used_at": at}).rowcount == 1)
 
 
+class LastUsed(NamedTuple):
+    """The version of a pipeline that was used last."""
+
+    id: int
+    digest: str
+
+
+def _last_used() -> Select[Any]:
+    own = select(pipeline.c.id, pipeline.c.digest).where(
+        pipeline.c.project == bindparam("p"), pipeline.c.name == bindparam("n")
+    )
+    return own.order_by(pipeline.c.last_used_at.desc(), pipeline.c.id.desc()).limit(1)
+
+
+def _text_of() -> Select[Any]:
+    return select(pipeline.c.definition).where(pipeline.c.id == bindparam("row"))
+
+
+def last_used(tx: Transaction, project: str, name: str) -> LastUsed | None:
+    """The version of a pipeline that was used last; ``None`` when there is none."""
+    row = tx.execute(_last_used, {"p": project, "n": name}).fetchone()
+    return LastUsed(*row) if row else None
+
+
+def text_of(tx: Transaction, id: int) -> str:
+    """The stored definition of a version."""
+    return str(tx.execute(_text_of, {"row": id}).fetchone()[0])
+
+
 def newest(connection: Connection, project: str) -> list[PipelineRecord]:
     """The version of each pipeline of *project* that was used last."""
     used = select(pipeline.c.name, func.max(pipeline.c.last_used_at)).where(pipeline.c.project == project)
@@ -59,6 +89,13 @@ def newest(connection: Connection, project: str) -> list[PipelineRecord]:
     rows = connection.execute(query).mappings()
     found = {row["name"]: PipelineRecord.of(row, definition=from_json(row["definition"])) for row in rows}
     return list(found.values())
+
+
+def version(connection: Connection, project: str, name: str, digest: str) -> PipelineRecord | None:
+    """The definition of a pipeline with that digest."""
+    query = select(pipeline).where(pipeline.c.project == project, pipeline.c.name == name, pipeline.c.digest == digest)
+    row = connection.execute(query).mappings().first()
+    return PipelineRecord.of(row, definition=from_json(row["definition"])) if row else None
 
 
 def versions(connection: Connection, project: str, name: str) -> Iterator[PipelineRecord]:

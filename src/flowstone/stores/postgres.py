@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from flowstone.foundation.errors import DatabaseError, FlowStoneError, SettingsError
 from flowstone.foundation.texts import storable
+from flowstone.stores import append_only
 from flowstone.stores.moving import number_anew
 from flowstone.stores.refusals import advice
 
@@ -30,6 +31,7 @@ _DEFAULTS = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
+_POWER = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 _ADDITIONS = (
     "ALTER TABLE event ALTER COLUMN xid SET DEFAULT pg_current_xact_id()::text::bigint",
     "ALTER TABLE event ALTER COLUMN xid SET NOT NULL",
@@ -88,7 +90,7 @@ class PostgresBackend:
 
     # -- transactions ---------------------------------------------------------------------------------------------------
 
-    def begin(self) -> Any:
+    def begin(self, *, power: bool = False) -> Any:
         """Take a connection of the pool and return its cursor inside a transaction; :meth:`end` gives it back."""
         connection = self.engine.raw_connection()
         try:
@@ -98,6 +100,8 @@ class PostgresBackend:
             cursor.execute("BEGIN; SELECT pg_current_xact_id()::text")
             cursor.nextset()
             self._own.xid = cursor.fetchone()[0]
+            if power:
+                cursor.execute(_POWER)
         except BaseException:
             connection.invalidate()
             raise
@@ -210,8 +214,8 @@ class PostgresBackend:
 
     @staticmethod
     def additions() -> Sequence[str]:
-        """The statements that complete a new schema: the transaction of each event, for the cursor."""
-        return _ADDITIONS
+        """The statements that complete a new schema: the transaction of each event, for the cursor; and the log's guards."""
+        return (*_ADDITIONS, *append_only.postgres())
 
     # -- figures --------------------------------------------------------------------------------------------------------
 

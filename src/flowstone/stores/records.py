@@ -223,6 +223,18 @@ class PipelineRecord(Record, frozen=True, kw_only=True):
     last_used_at: int
 
 
+class AuditHeadRecord(Record, frozen=True, kw_only=True):
+    """A tree head: how many entries, the root of their tree, and the note that says so."""
+
+    size: int
+    prev_size: int
+    root: bytes
+    peaks: bytes
+    """The roots of its complete subtrees, largest first, so that the next head need not begin at 0."""
+    note: str
+    at: int
+
+
 class OverdueRecord(Record, frozen=True, kw_only=True):
     """A value that was late; ``met_at`` when it was found to be there, or nobody waited for it any more."""
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from flowstone.foundation.errors import DatabaseError, FlowStoneError
+from flowstone.stores import append_only
 
 BUSY_SECONDS = 30.0
 
@@ -28,6 +29,7 @@ class SqliteBackend:
     def __init__(self, path: str, *, power: bool = False) -> None:
         self.path = path
         self._synchronous = "FULL" if power else "NORMAL"
+        self._raised = False  # whether the writer's last transaction was to survive losing power, unlike others
         self.in_memory = path in ("", ":memory:")
         pool = StaticPool if self.in_memory else NullPool
         self.engine: Engine = create_engine(f"sqlite:///{path}", poolclass=pool, connect_args={"check_same_thread": False})
@@ -74,7 +76,7 @@ class SqliteBackend:
                         f"{self.describe} has tables, and none of FlowStone's tables", hint="point database.url at another file"
                     )
 
-    def begin(self) -> Any:
+    def begin(self, *, power: bool = False) -> Any:
         """Take the writer and return its cursor inside ``BEGIN IMMEDIATE``; :meth:`end` gives it back."""
         self.lock.acquire()
         try:
@@ -82,6 +84,9 @@ class SqliteBackend:
             if self._writer is None:
                 self._writer = self.engine.raw_connection()
             cursor = self._writer.driver_connection.cursor()
+            if power or self._raised:
+                cursor.execute(f"PRAGMA synchronous = {'FULL' if power else self._synchronous}")
+                self._raised = power
             cursor.execute("BEGIN IMMEDIATE")
         except BaseException:
             self.lock.release()
@@ -175,8 +180,8 @@ class SqliteBackend:
 
     @staticmethod
     def additions() -> Sequence[str]:
-        """The statements that complete a new schema: none."""
-        return ()
+        """The statements that complete a new schema: what keeps the audit log append-only."""
+        return tuple(append_only.sqlite())
 
     @staticmethod
     def clock_offset() -> int:

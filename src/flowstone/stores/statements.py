@@ -10,6 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Dialect, Insert, Table, and_, bindparam, insert
 from sqlalchemy.sql import ClauseElement
 
+from flowstone.foundation.errors import FlowStoneError
+
+Failure = Callable[[FlowStoneError], FlowStoneError]
+"""A function that makes another error of one."""
+
 Statement = Callable[[], ClauseElement]
 """A function that returns a Core statement."""
 
@@ -44,10 +49,13 @@ def _taking(order: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], Any]
 
 
 class Inserting:
-    """A builder of the insert that gives every column of *table* except *without*; ``names`` are the columns in order."""
+    """A builder of the insert that gives every column of *table* except *without*; ``names`` are the columns in order.
 
-    def __init__(self, table: Table, *without: str) -> None:
-        self._table = table
+    *failure* makes another error of the one that refuses it.
+    """
+
+    def __init__(self, table: Table, *without: str, failure: Failure | None = None) -> None:
+        self._table, self.failure = table, failure
         self.names = tuple(column.name for column in table.columns if column.name not in without)
 
     def __call__(self) -> Insert:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowstone.foundation.errors import SettingsError
-from flowstone.foundation.settings import DAY, KEYS, RetentionSettings, find_file, load
+from flowstone.foundation.settings import DAY, KEYS, AuditSettings, RetentionSettings, find_file, load
 
 
 @pytest.fixture
@@ -128,7 +128,9 @@ def test_every_setting_has_a_variable(tmp_path):
     values = {
         "project": "p", "pipeline": "x.py", "home": str(tmp_path / "h"), "database.url": "sqlite:///x.db", "outputs.path": "out",
         "outputs.manager": "memory", "outputs.durability": "power", "logs.level": "info", "logs.format": "json",
-        "logs.max_lines": "5", "logs.max_run_lines": "50", "redaction.patterns": "a|b", "run.executor": "thread", "run.jobs": "2",
+        "logs.max_lines": "5", "logs.max_run_lines": "50", "redaction.patterns": "a|b", "audit.anchors": "log",
+        "audit.enabled": "false", "audit.name": "warehouse", "audit.seal": "tick", "audit.strict": "TRUE",
+        "run.executor": "thread", "run.jobs": "2",
         "run.grace": "5s", "retention.outputs": "7", "retention.events": "24h", "retention.logs": "all", "retention.errors": "1w",
         "telemetry.otel": "off", "metrics.max_series": "20", "metrics.token": "secret:TOKEN",
     }  # fmt: skip
@@ -137,6 +139,7 @@ def test_every_setting_has_a_variable(tmp_path):
 
     assert (found.project, found.home, found.database_url) == ("p", tmp_path / "h", f"sqlite:///{tmp_path / 'x.db'}")
     assert (found.logs.format, found.logs.max_lines, found.redaction_patterns) == ("json", 5, ("a|b",))
+    assert found.audit == AuditSettings(("log",), enabled=False, name="warehouse", seal="tick", strict=True)
     assert (found.logs.max_run_lines, found.retention) == (50, RetentionSettings(7, DAY, None, 7 * DAY))
     shown = [value for key, value, _ in found.rows() if key.startswith("retention.")]
     assert shown == [7, "1d", "all", "7d"]
@@ -238,3 +241,17 @@ def test_the_working_folder_is_the_default_start(tmp_path, monkeypatch):
 
     assert load().home == Path.cwd() / ".flowstone"
     assert load().project == "mine"
+
+
+def test_who_seals_follows_from_the_database(tmp_path):
+    """Unless it is set, whoever writes seals on SQLite, and on PostgreSQL a tick does."""
+    server = {"database.url": "postgresql://user@host/name"}
+
+    assert load(start=tmp_path, variables={}).audit.seal == "auto"
+    assert load(start=tmp_path, variables={}, arguments=server).audit.seal == "tick"
+    assert load(start=tmp_path, variables={}, arguments={**server, "audit.seal": "auto"}).audit.seal == "auto"
+
+
+def test_a_flag_is_true_or_false(write):
+    """Anything else than true and false is refused, by name."""
+    refused("audit.enabled = 'maybe' is neither true nor false", "audit.enabled = true", write, 'audit.enabled = "maybe"')

@@ -21,8 +21,8 @@ class Ping(Event, frozen=True, kw_only=True):
     kind: Label = ""
 
 
-def figures(dispatcher, runs=0, home=None):
-    found = process_families(dispatcher.list_handlers(), dispatcher.losses.totals(), runs, home)
+def figures(dispatcher, runs=0, home=None, unaudited=0):
+    found = process_families(dispatcher.list_handlers(), dispatcher.losses.totals(), runs, home, unaudited)
     return found, {(family.name, *sample.labels): sample.value for family in found for sample in family.samples}
 
 

@@ -105,10 +105,10 @@ def test_an_interrupted_driver_does_not_hide_the_interrupt(opened, tmp_path, mon
     """What a driver raises because it was interrupted is the interrupt; what it raises while one is handled is its own error."""
     database = opened(tmp_path / "facts.db")
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise sqlite3.OperationalError("left in the middle")
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         try:
             raise KeyboardInterrupt
         finally:

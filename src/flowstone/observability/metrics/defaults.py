@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from flowstone.events.catalogue import (
     AssetObserved,
+    AuditVerified,
     ErrorGroupOpened,
     ErrorGroupRegressed,
     ErrorGroupReopened,
@@ -182,6 +183,38 @@ ERROR_GROUPS = Metric.counter(
 )
 ERROR_GROUPS_OPEN = Metric.gauge("flowstone_error_groups_open", "Groups of errors that are open now.")
 
+# -- the audit log ---------------------------------------------------------------------------------------------------------
+
+AUDIT_ENTRIES = Metric(
+    "flowstone_audit_entries_total",
+    "counter",
+    "Entries of the audit log, those of every project of the database; none is ever taken back.",
+)
+AUDIT_UNSEALED = Metric.gauge("flowstone_audit_unsealed_entries", "Entries of the audit log that no signed tree head covers yet.")
+AUDIT_LAST_SEAL = Metric.gauge("flowstone_audit_last_seal_timestamp_seconds", "When the newest tree head of the log was made.")
+AUDIT_LAST_ANCHOR = Metric.gauge(
+    "flowstone_audit_last_anchor_timestamp_seconds",
+    "When an anchor last accepted a tree head. Looked at once a minute.",
+    labels=["sink"],
+)
+AUDIT_UNANCHORED = Metric.gauge(
+    "flowstone_audit_unanchored_entries",
+    "Sealed entries that an anchor of the settings does not know of yet. Looked at once a minute.",
+    labels=["sink"],
+)
+AUDIT_LAST_VERIFY = Metric.last_value(
+    "flowstone_audit_last_verify_timestamp_seconds",
+    AuditVerified,
+    measurement=AT,
+    description="When flowstone audit verify was last done from this project.",
+)
+AUDIT_FINDINGS = Metric.last_value(
+    "flowstone_audit_verify_findings",
+    AuditVerified,
+    measurement="findings",
+    description="What differed when the audit log was last verified: not 0 means that somebody has tampered with it.",
+)
+
 # -- messages and telemetry ------------------------------------------------------------------------------------------------
 
 NOTIFICATIONS = Metric.counter(
@@ -240,6 +273,7 @@ METRICS: tuple[Metric, ...] = (
     LAST_SUCCESS, DUE, OVERDUE, OUTDATED,
     IO_DURATION, IO_BYTES, IO_FAILURES,
     ERRORS, ERROR_GROUPS, ERROR_GROUPS_OPEN,
+    AUDIT_ENTRIES, AUDIT_UNSEALED, AUDIT_LAST_SEAL, AUDIT_LAST_ANCHOR, AUDIT_UNANCHORED, AUDIT_LAST_VERIFY, AUDIT_FINDINGS,
     NOTIFICATIONS, TELEMETRY_LOST, OVERFLOW_TOTAL, REFUSED_TOTAL,
     WORKERS_LOST, STORE_BYTES, STORE_ROWS, OUTPUTS_BYTES, TICK_LAST, BUILD,
 )  # fmt: skip

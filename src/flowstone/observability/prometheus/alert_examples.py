@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from flowstone.observability.metrics import defaults as m
 from flowstone.observability.prometheus.alerts import SLOW_SECONDS
-from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED
+from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED, UNAUDITED
 from flowstone.observability.prometheus.promql import Defined, series
 
 JOB = "flowstone"
@@ -110,6 +110,29 @@ _STORAGE = (
     Example("FlowStoneDiskFull", (_seen(HOME_FREE, "300e9-16.7e6x140"),), 130, ({"job": JOB, "instance": A},)),
     Example("FlowStoneDiskFull", (_seen(HOME_FREE, "1000e9-16.7e6x140"),), 130),
 )  # fmt: skip
+_SEEN = _seen(m.AUDIT_ENTRIES, "5x2000")
+_SINK = {"sink": "state"}
+_AUDIT = (
+    Example("FlowStoneAuditTampered", _both(m.AUDIT_FINDINGS, "0x9 1x5"), 12, ({"job": JOB},)),
+    Example("FlowStoneAuditTampered", _both(m.AUDIT_FINDINGS, "0x20"), 12),
+    Example("FlowStoneAuditNotVerified", (_SEEN, *_both(m.AUDIT_LAST_VERIFY, "60x2000")), 1570, ({"job": JOB},)),
+    Example("FlowStoneAuditNotVerified", (_SEEN, _seen(m.AUDIT_LAST_VERIFY, "60x1000 50000x1000")), 1570),
+    Example("FlowStoneAuditNotVerified", (_SEEN,), 1570, ({"job": JOB},)),
+    Example("FlowStoneAuditNotVerified", (_SEEN,), 1550),
+    Example("FlowStoneAuditUnsealed", (*_both(m.AUDIT_UNSEALED, "0x9 3x60"), _seen(m.AUDIT_LAST_SEAL, "540x70")), 40,
+            ({"job": JOB},)),
+    Example("FlowStoneAuditUnsealed", _both(m.AUDIT_UNSEALED, "3x60"), 40, ({"job": JOB},)),
+    # Something waits whenever one looks, and is sealed every minute.
+    Example("FlowStoneAuditUnsealed", (*_both(m.AUDIT_UNSEALED, "3x60"), _seen(m.AUDIT_LAST_SEAL, "0+60x60")), 40),
+    Example("FlowStoneAuditAnchorBehind",
+            (*_both(m.AUDIT_UNANCHORED, "2x90", **_SINK), _seen(m.AUDIT_LAST_ANCHOR, "0x90", **_SINK)), 61,
+            ({"job": JOB, **_SINK},)),
+    Example("FlowStoneAuditAnchorBehind", _both(m.AUDIT_UNANCHORED, "2x90", **_SINK), 40, ({"job": JOB, **_SINK},)),
+    Example("FlowStoneAuditAnchorBehind",
+            (*_both(m.AUDIT_UNANCHORED, "2x90", **_SINK), _seen(m.AUDIT_LAST_ANCHOR, "0+60x90", **_SINK)), 61),
+    Example("FlowStoneAuditUnavailable", (_seen(UNAUDITED, "0x3 1x9"),), 6, ({"job": JOB, "instance": A},)),
+    Example("FlowStoneAuditUnavailable", (_seen(UNAUDITED, "0x9"),), 6),
+)  # fmt: skip
 _TELEMETRY = (
     *_counted("FlowStoneTelemetryLost", m.TELEMETRY_LOST, _FIRST, _OLD, _LOSS, **_LOSS),
     Example("FlowStoneHandlerQuarantined", (_seen(QUARANTINED, "1x20", handler="acme.mail"),), 10,
@@ -118,4 +141,4 @@ _TELEMETRY = (
     *_counted("FlowStoneNotificationFailed", m.NOTIFICATIONS, _FIRST, _OLD, {"channel": "ops"}, channel="ops", outcome="failed"),
     *_counted("FlowStoneSeriesOverflow", m.OVERFLOW_TOTAL, _FIRST, _OLD, {"metric": "acme_total"}, metric="acme_total"),
 )  # fmt: skip
-EXAMPLES: tuple[Example, ...] = (*_PRESENT, *_RUNS, *_ASSETS, *_STORAGE, *_TELEMETRY)
+EXAMPLES: tuple[Example, ...] = (*_PRESENT, *_RUNS, *_ASSETS, *_STORAGE, *_AUDIT, *_TELEMETRY)

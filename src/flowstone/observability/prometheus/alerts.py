@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from flowstone.observability.metrics import defaults as m
-from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED
-from flowstone.observability.prometheus.promql import Like, grown, quantile, rate, series, summed, value
+from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED, UNAUDITED
+from flowstone.observability.prometheus.promql import Like, deployed, grown, quantile, rate, series, summed, value
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -159,6 +159,49 @@ def _storage() -> list[Alert]:
     ]
 
 
+def _audit() -> list[Alert]:
+    entries, verified = series(m.AUDIT_ENTRIES), value(m.AUDIT_LAST_VERIFY)
+    unsealed = deployed(m.AUDIT_UNSEALED, f"min_over_time({series(m.AUDIT_UNSEALED)}[15m])")
+    behind, accepted = value(m.AUDIT_UNANCHORED), value(m.AUDIT_LAST_ANCHOR)
+    return [
+        Alert(
+            "FlowStoneAuditTampered",
+            f"{value(m.AUDIT_FINDINGS)} > 0",
+            "The audit log, records or stored bytes were changed past FlowStone: verifying them found differences.",
+            "flowstone audit verify",
+            "critical",
+        ),
+        Alert(
+            "FlowStoneAuditNotVerified",
+            f"time() - {verified} > 26 * 3600\n"
+            f"or on (job) ((max by (job) ({entries} offset 26h) > 0) unless on (job) {verified})",
+            "The audit log was not verified for 26 hours: what is tampered with goes unnoticed.",
+            "flowstone audit verify",
+        ),
+        Alert(
+            "FlowStoneAuditUnsealed",
+            f"{unsealed} > 0 unless on (job) (time() - {value(m.AUDIT_LAST_SEAL)} < 15 * 60)",
+            "Entries of the audit log are not sealed for 15 minutes: until then who owns the database can remove them unseen.",
+            "flowstone audit seal",
+            hold="5m",
+        ),
+        Alert(
+            "FlowStoneAuditAnchorBehind",
+            f"{behind} > 0 unless on (job, sink) (time() - {accepted} < 1800)",
+            "Anchor $sink has accepted no tree head of the audit log for an hour: a log that is set back goes unnoticed there.",
+            "flowstone audit seal",
+            hold="30m",
+        ),
+        Alert(
+            "FlowStoneAuditUnavailable",
+            f"{series(UNAUDITED)} > 0",
+            "Entries of the audit log could not be written on $instance: the changes they tell of were undone.",
+            "flowstone doctor",
+            "critical",
+        ),
+    ]
+
+
 def _telemetry() -> list[Alert]:
     return [
         Alert(
@@ -191,4 +234,4 @@ def _telemetry() -> list[Alert]:
     ]
 
 
-ALERTS: tuple[Alert, ...] = (*_present(), *_runs(), *_assets(), *_storage(), *_telemetry())
+ALERTS: tuple[Alert, ...] = (*_present(), *_runs(), *_assets(), *_storage(), *_audit(), *_telemetry())

@@ -170,4 +170,19 @@ _TELEMETRY = Row("FlowStone itself", (
           p.HOME_FREE.help, "bytes", width=8),
 ))  # fmt: skip
 
-ROWS: tuple[Row, ...] = (_RUNS, _MATERIALIZATIONS, _ERRORS, _DUE, _STORAGE, _TELEMETRY)
+_AUDIT = Row("Audit", (
+    Panel("Found when it was verified", "stat", _one(_now(m.AUDIT_FINDINGS)), m.AUDIT_FINDINGS.description, turns=((1, "red"),),
+          width=4),
+    Panel("Since it was verified", "stat", _one(_ago(m.AUDIT_LAST_VERIFY)), m.AUDIT_LAST_VERIFY.description, "s",
+          ((26 * 3600, "red"),), 4),
+    Panel("Since it was sealed", "stat", _one(_ago(m.AUDIT_LAST_SEAL)), m.AUDIT_LAST_SEAL.description, "s", width=4),
+    Panel("Not sealed yet", "lines", _one(_now(m.AUDIT_UNSEALED)), m.AUDIT_UNSEALED.description),
+    Panel("Not known to anchors", "lines", _one(_now(m.AUDIT_UNANCHORED, ["sink"]), "{{sink}}"), m.AUDIT_UNANCHORED.description),
+    Panel("Entries", "lines", _one(_now(m.AUDIT_ENTRIES)), m.AUDIT_ENTRIES.description),
+    Panel("Since an anchor accepted a head", "gauges", _one(_ago(m.AUDIT_LAST_ANCHOR, ["sink"]), "{{sink}}"),
+          m.AUDIT_LAST_ANCHOR.description, "s"),
+    Panel("Undone, because it could not be audited", "lines", _one(series(p.UNAUDITED, **_INSTANCE), "{{instance}}"),
+          p.UNAUDITED.help, turns=((1, "red"),)),
+))  # fmt: skip
+
+ROWS: tuple[Row, ...] = (_RUNS, _MATERIALIZATIONS, _ERRORS, _DUE, _STORAGE, _AUDIT, _TELEMETRY)

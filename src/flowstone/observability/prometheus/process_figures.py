@@ -13,13 +13,24 @@ from prometheus_client.process_collector import ProcessCollector
 from flowstone.events.handlers import HandlerInfo
 from flowstone.events.losses import Loss
 from flowstone.observability.metrics.families import Family, Sample
-from flowstone.observability.prometheus.process_series import COLLECTIONS, HANDLERS, HOME_FREE, LOST, RUNS, RUNTIME, THREADS
+from flowstone.observability.prometheus.process_series import (
+    COLLECTIONS,
+    HANDLERS,
+    HOME_FREE,
+    LOST,
+    RUNS,
+    RUNTIME,
+    THREADS,
+    UNAUDITED,
+)
 
 _collector = ProcessCollector(namespace="flowstone", registry=None)
 
 
-def process_families(handlers: Sequence[HandlerInfo], losses: Iterable[Loss], runs: int, home: Path | None) -> list[Family]:
-    """The families of this process now, which works on so many *runs* and keeps things in *home*.
+def process_families(
+    handlers: Sequence[HandlerInfo], losses: Iterable[Loss], runs: int, home: Path | None, unaudited: int
+) -> list[Family]:
+    """The families of this process now, which works on so many *runs*, keeps things in *home*, and undid *unaudited* changes.
 
     What the machine does not tell, as memory and files outside Linux, has no samples.
     """
@@ -32,6 +43,7 @@ def process_families(handlers: Sequence[HandlerInfo], losses: Iterable[Loss], ru
     return [
         *found,
         LOST._replace(samples=lost),
+        UNAUDITED._replace(samples=(Sample((), unaudited),)),
         RUNS._replace(samples=(Sample((), runs),)),
         THREADS._replace(samples=(Sample((), threading.active_count()),)),
         COLLECTIONS._replace(samples=cycles),

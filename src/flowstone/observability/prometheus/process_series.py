@@ -35,6 +35,11 @@ LOST = Family(
     "Events and lines that handlers, queues and exporters of the process did not see.",
     ("sink", "reason"),
 )
+UNAUDITED = Family(
+    "flowstone_process_audit_append_failures_total",
+    "counter",
+    "Changes that the process undid because their entry of the audit log could not be written.",
+)
 RUNS = Family("flowstone_process_runs", "gauge", "Runs the process works on.")
 THREADS = Family("flowstone_process_threads", "gauge", "Threads of the process that Python knows of.")
 COLLECTIONS = Family("flowstone_process_gc_collections_total", "counter", "Collections of objects in cycles.", ("generation",))
@@ -47,6 +52,6 @@ HOME_FREE = Family("flowstone_process_home_free_bytes", "gauge", "Bytes that are
 RUNTIME = (MEMORY, CPU, START, FILES, MOST_FILES)
 
 PROCESS_FAMILIES: tuple[Family, ...] = (
-    *(family for family, _ in HANDLERS), LOST, RUNS, THREADS, COLLECTIONS, *RUNTIME, HOME_FREE,
+    *(family for family, _ in HANDLERS), LOST, UNAUDITED, RUNS, THREADS, COLLECTIONS, *RUNTIME, HOME_FREE,
 )  # fmt: skip
 """Every family of a process, without samples: what can be asked for in dashboards and alerts."""

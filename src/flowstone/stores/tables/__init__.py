@@ -10,6 +10,14 @@ from flowstone.stores.tables.attention import notification as notification
 from flowstone.stores.tables.attention import overdue as overdue
 from flowstone.stores.tables.attention import series as series
 from flowstone.stores.tables.attention import tick as tick
+from flowstone.stores.tables.audit import audit_anchor as audit_anchor
+from flowstone.stores.tables.audit import audit_disclosure as audit_disclosure
+from flowstone.stores.tables.audit import audit_entry as audit_entry
+from flowstone.stores.tables.audit import audit_head as audit_head
+from flowstone.stores.tables.audit import audit_log as audit_log
+from flowstone.stores.tables.audit import audit_prune as audit_prune
+from flowstone.stores.tables.audit import audit_redaction as audit_redaction
+from flowstone.stores.tables.audit import audit_seal as audit_seal
 from flowstone.stores.tables.columns import metadata as metadata
 from flowstone.stores.tables.data import current_output as current_output
 from flowstone.stores.tables.data import hold as hold
@@ -26,4 +34,4 @@ from flowstone.stores.tables.work import process as process
 from flowstone.stores.tables.work import run as run
 from flowstone.stores.tables.work import slot as slot
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"

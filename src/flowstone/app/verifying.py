@@ -1,0 +1,155 @@
+"""Verifying everything a project has: the log, its anchors, the records it tells of, and the bytes of current outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from flowstone.app.copies import check_bytes
+from flowstone.app.wiring import Deployment
+from flowstone.audit.anchoring import AnchorsRead
+from flowstone.audit.anchors import DEFAULT, AnchorFile, Sink
+from flowstone.audit.fold import Fold
+from flowstone.audit.inspection import Checked
+from flowstone.audit.note import PublicKey, public_key
+from flowstone.audit.offline import tree_head_of, verify_export
+from flowstone.audit.origins import permanent
+from flowstone.audit.promises import Anchored
+from flowstone.audit.reconciliation import reconcile
+from flowstone.audit.state import PinnedKey, State
+from flowstone.audit.verification import check_log
+from flowstone.events.catalogue import AuditVerified
+from flowstone.execution.run import Actor
+from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.errors import DatabaseError
+from flowstone.stores import backups
+from flowstone.stores.database import Connection
+
+REMEMBERED = "in the user's state folder, which remembers the newest head,"
+
+ELSEWHERE = ("its lines are with whoever collects the logs", "it is on the machine, and of the user, that seals the log")
+
+
+@dataclass
+class VerifyReport:
+    """What was found, and what was looked at; ``not_checked`` is always said."""
+
+    checked: Checked
+    keys: list[PinnedKey]
+    pinned: bool
+    """Whether the keys are those this user has pinned, and not given for this once."""
+    records: dict[str, int] = field(default_factory=dict)
+    """Records that were compared with their entries, by kind."""
+    hashed: int = 0
+    wrong_bytes: int = 0
+    anchors: list[str] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Asked(NamedTuple):
+    """What the verifier gives and wants: more files of anchors, keys instead of those pinned, archives, and how much.
+
+    *reconcile*: compare records with the log; *hashed*: and hash the bytes of current outputs.
+    """
+
+    anchors: Sequence[str | Path] = ()
+    keys: Sequence[str] = ()
+    archives: Sequence[str | Path] = ()
+    reconcile: bool = True
+    hashed: bool = True
+
+
+def verify(
+    deployment: Deployment, connection: Connection, state: State, origin: str, sinks: Sequence[Sink], asked: Asked
+) -> VerifyReport:
+    """Verify the log *origin* with the keys asked for, else with those that are pinned in *state*."""
+    begun, now = deployment.clock.monotonic_ns(), deployment.reading().now()
+    pins = [PinnedKey(public_key(text), 0, None) for text in asked.keys] if asked.keys else state.pinned()
+    files = [AnchorFile(path, str(path)) for given in asked.anchors for path in _files(Path(given))]
+    kept, fold = AnchorsRead(connection, origin, sinks, files), Fold(connection)
+    with closing(fold):
+        reader = fold if asked.reconcile else None
+        archives = Archives(origin, [pin.key for pin in pins], reader)
+        archived, anchored = archives.read(asked.archives), _anchored(state, kept)
+        checked = check_log(connection, origin, pins, anchored, now=now, archived_below=archived, reader=reader)
+        report = VerifyReport(checked, pins, pinned=not asked.keys)
+        if asked.reconcile:
+            report.records = reconcile(connection, fold, checked, max(0, checked.pruned_below - archived))
+            if asked.hashed:
+                _check_bytes(deployment, connection, report)
+        else:
+            report.not_checked.append("records and stored bytes were not compared (--no-reconcile)")
+    for fault in archives.faults:
+        checked.find("archive", fault)
+    for fault in kept.faults:
+        checked.find("anchor", fault, todo="compare it with the other anchors: an honest file is only added to")
+    for missing in kept.missing:
+        checked.lacks(missing)
+    checked.notices += kept.notices
+    report.anchors = kept.read
+    report.not_checked += [f"the anchor {name}: {ELSEWHERE[name == DEFAULT]}" for name in kept.elsewhere]
+    report.seconds = (deployment.clock.monotonic_ns() - begun) / 1e9
+    return report
+
+
+class Archives:
+    """Reads the archives of pruned entries, in order."""
+
+    def __init__(self, origin: str, keys: Sequence[PublicKey], reader: Fold | None) -> None:
+        self._origin, self._keys, self._reader = origin, keys, reader
+        self.faults: list[str] = []
+
+    def read(self, paths: Sequence[str | Path]) -> int:
+        """Verify them; return up to where entries from the first one on are proven."""
+        proven = 0
+        for path in paths:
+            head = tree_head_of(path)
+            report = verify_export(path, head.origin if head else self._origin, self._keys, begin=proven, reader=self._reader)
+            if head is not None and permanent(head.origin) != permanent(self._origin):
+                self.faults.append(f"{path} is of the log {head.origin}")
+            self.faults += [f"{path}: {finding.message}" for finding in report.findings]
+            if not report.told and report.begin <= proven:
+                proven = max(proven, report.end)
+        return proven
+
+
+def record_result(deployment: Deployment, report: VerifyReport, actor: Actor) -> None:
+    """Let the result be an event; where that cannot be written, the report says so."""
+    checked = report.checked
+    try:
+        with deployment.reading().transaction() as tx:
+            tx.emit(
+                AuditVerified, verdict=checked.verdict, findings=checked.found, incomplete=len(checked.incomplete),
+                entries=checked.entries, duration_ns=round(report.seconds * NANOSECONDS), actor=actor.id, identity=actor.source,
+            )  # fmt: skip
+    except DatabaseError as error:
+        checked.notices.append(f"that it was verified could not be recorded: {error.message}")
+
+
+def _anchored(state: State, kept: AnchorsRead) -> Iterator[Anchored]:
+    remembered = state.head()
+    if remembered is not None:
+        yield Anchored(REMEMBERED, remembered)
+    yield from kept
+
+
+def _files(given: Path) -> list[Path]:
+    """The file, or the files of anchors in a folder."""
+    return sorted(given.glob("*.anchors")) if given.is_dir() else [given]
+
+
+def _check_bytes(deployment: Deployment, connection: Connection, report: VerifyReport) -> None:
+    """Hash the bytes of every current output that is a file."""
+    current = list(backups.stored(connection, current_only=True))
+    files = [output for output in current if output.manager == "files"]
+    report.hashed = len(files)
+    for wrong in check_bytes(files, deployment.settings.outputs.path):
+        report.wrong_bytes += 1
+        report.checked.find("bytes", f"stored bytes: {wrong}", todo="restore the file from a backup, or compute it again")
+    elsewhere = sum(1 for output in current if output.manager not in ("files", "observed"))
+    if elsewhere:
+        report.not_checked.append(f"the bytes of {elsewhere} current outputs that are not files")
