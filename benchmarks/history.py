@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowstone import Daily, FlowStone, Pipeline, Retry, asset
+from flowstone.foundation import settings
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.ids import ALPHABET
 from flowstone.foundation.serialize import from_json, to_json
@@ -51,7 +53,9 @@ class Shape(NamedTuple):
 
 def build(home: Path, shape: Shape) -> None:
     """Fill the new folder *home* with a history of that *shape*, project :data:`PROJECT`."""
-    with FlowStone(_layers(shape.assets), home=home, project=PROJECT, echo=lambda _: None) as flow:
+    found = settings.load(arguments={"home": str(home), "project": PROJECT})
+    unaudited = replace(found, audit=replace(found.audit, enabled=False))  # entries cannot be copied: that is what they are for
+    with FlowStone(_layers(shape.assets), settings=unaudited, echo=lambda _: None) as flow:
         assert flow.run(partition=FIRST_DAY.isoformat()).ok
     database = sqlite3.connect(home / "flowstone.db", isolation_level=None)
     database.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -2000000")

@@ -296,9 +296,7 @@ def test_a_run_with_nothing_to_kill_in_says_so(tmp_path):
 def tamper(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the demo that tampers, in *folder*."""
     command = [*DEMO, "--tamper"]
-    return subprocess.run(
-        command, cwd=folder, env=own_environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run(command, cwd=folder, env=own_environment(), capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_change_behind_its_back_is_found_out_before_a_newcomers_eyes(tmp_path):

@@ -110,6 +110,7 @@ def recover(home, at):
         for run in flow.runs(status="waiting"):
             flow.resume(run.id)
         flow.prune()
+        flow.audit.seal()
         told |= facts(flow) | {"after": faults(flow, ("fail", "warn")), "value": flow.get("total") == flow.get("orders") * 2}
     print(json.dumps(told), flush=True)
 
@@ -126,12 +127,14 @@ def in_child(function, *arguments):
 
 base = Path(sys.argv[1]) / "base"
 base.mkdir()
+os.environ["FLOWSTONE_STATE_HOME"] = str(base / "state")
 in_child(lambda home, _: make(home), base, 0)
 at = 0
 while True:
     at += 1
     home = Path(sys.argv[1]) / str(at)
     shutil.copytree(base, home)
+    os.environ["FLOWSTONE_STATE_HOME"] = str(home / "state")  # who keeps the log remembers what this copy has signed
     status = in_child(work, home, at)
     in_child(recover, home, at)
     shutil.rmtree(home)

@@ -462,10 +462,10 @@ def test_projects_in_one_folder_do_not_prune_each_other(tmp_path, database_url):
     first, second = flows
     runs = [second.run().run_id for _ in range(2)]
     first.run()
-    before = (second.events(limit=1_000), second.logs(runs[0]), second.outputs(which="all"))
+    before = ([event.id for event in second.events(limit=1_000)], second.logs(runs[0]), second.outputs(which="all"))
     first._deployment.clock.advance(7_200)
     first.prune()
-    after = (second.events(limit=1_000), second.logs(runs[0]), second.outputs(which="all"))
+    after = ([event.id for event in second.events(limit=1_000)], second.logs(runs[0]), second.outputs(which="all"))
     value = second.get("orders")
     for flow in flows:
         flow.close()

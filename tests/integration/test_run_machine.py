@@ -325,7 +325,6 @@ class Machine(RuleBasedStateMachine):
             deployment.close()
         self.folder.cleanup()
 
-
     @staticmethod
     def check_audit(deployment: Deployment) -> None:
         """The audit log agrees with every record, in every project of the database."""

@@ -89,9 +89,7 @@ class World:
         if not self.is_audited:
             return
         trace = "0" * 31 + "1" if run_id else ""
-        entry = entry_of(
-            act, actor="dev", identity="os", at=self.database.now(), run_id=run_id, trace_id=trace, version=version
-        )
+        entry = entry_of(act, actor="dev", identity="os", at=self.database.now(), run_id=run_id, trace_id=trace, version=version)
         self.auditor.append(tx, entry)
 
     def live(self, steps: int) -> World:

@@ -61,7 +61,7 @@ class _Cursor:
 
 
 def _begin(begin: Callable[..., Any], around: Around) -> Callable[..., Any]:
-    return lambda self: _Cursor(around(begin)(self), around)
+    return lambda self, **options: _Cursor(around(begin)(self, **options), around)
 
 
 def _changing(changing: Callable[..., Any], around: Around) -> Callable[..., Any]:

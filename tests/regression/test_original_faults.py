@@ -412,7 +412,9 @@ def test_w_18_every_decision_and_failure_is_in_the_audit_log(flow, tmp_path):
     made.erase("orders", reason="asked to")
     entries = list(reversed(made.audit.entries()))
     done = [(entry.action, entry.asset or entry.data.get("status", ""), entry.outcome) for entry in entries if entry.run_id]
-    decided = [(entry.action, entry.disclosed.get("reason", "")) for entry in entries if not entry.run_id]
+    decided = [
+        (entry.action, entry.disclosed.get("reason") or entry.disclosed.get("why", "")) for entry in entries if not entry.run_id
+    ]
     failed = next(entry for entry in entries if entry.action == "materialization.failed")
 
     assert {entry.run_id for entry in entries} == {run_id, ""}

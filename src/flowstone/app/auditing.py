@@ -51,9 +51,7 @@ class AuditLog:
         with self._reading() as connection:
             return views(connection, audit_questions.newest(connection, wanted, below=before, limit=limit))
 
-    def follow(
-        self, wanted: Wanted = ANY, *, after: int | None = None, idle: Callable[[], object] = bool
-    ) -> Iterator[EntryView]:
+    def follow(self, wanted: Wanted = ANY, *, after: int | None = None, idle: Callable[[], object] = bool) -> Iterator[EntryView]:
         """Yield entries as they are sealed, from now or after a place, none missed; it does not end by itself."""
         with self._reading() as connection:
             head = audit.last_head(connection)
@@ -124,9 +122,7 @@ class AuditLog:
         with self._reading() as connection:
             return proofs_of(connection).consistency(old)
 
-    def export(
-        self, path: str | Path, *, asked: Range = FIRST, wanted: Wanted | None = None, withheld: bool = False
-    ) -> Printed:
+    def export(self, path: str | Path, *, asked: Range = FIRST, wanted: Wanted | None = None, withheld: bool = False) -> Printed:
         """Write the entries of a range to *path*, or only those as *wanted* with their proofs; *withheld*: nothing disclosed."""
         with self._reading() as connection:
             lines = (

@@ -51,7 +51,7 @@ class Sealing:
                 keeper.anchors.require_log_goes_on()
         except RollbackDetectedError as error:
             self.fault = error
-            log.error("%s", error.message)  # noqa: TRY400 - it is no fault of this program
+            log.error("%s; %s", error.message, error.hint)  # noqa: TRY400 - it is no fault of this program
             with self._database.transaction() as tx:
                 tx.emit(AuditRollbackDetected, message=error.message)
         except (FlowStoneError, OSError) as error:

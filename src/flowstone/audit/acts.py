@@ -58,9 +58,7 @@ class Act(NamedTuple):
 # -- materializations, outputs ---------------------------------------------------------------------------------------------------
 
 
-def succeeded(
-    materialization: int, made: OutputRecord, inputs: Iterable[tuple[str, str]], attempts: int, later: int = 0
-) -> Act:
+def succeeded(materialization: int, made: OutputRecord, inputs: Iterable[tuple[str, str]], attempts: int, later: int = 0) -> Act:
     """A materialization has made an output, which is the current one now; *later* of its *attempts* were postponed."""
     data = {
         "asset": made.asset, "output": made.id, "digest": made.digest, "size": made.size, "definition": made.definition,

@@ -76,9 +76,7 @@ def _pages(connection: Connection, begin: int, end: int) -> Iterator[list[AuditR
         begin = (rows[-1].seq or 0) + 1
 
 
-def _entries(
-    connection: Connection, rows: list[AuditRow], *, withheld: bool, proofs: Proofs | None = None
-) -> Iterator[bytes]:
+def _entries(connection: Connection, rows: list[AuditRow], *, withheld: bool, proofs: Proofs | None = None) -> Iterator[bytes]:
     disclosed = {} if withheld else audit_questions.disclosed(connection, rows)
     redacted = audit_questions.redacted(connection, rows)
     for row in rows:

@@ -204,9 +204,7 @@ class Runs:
             made = outputs.find(connection, [row.output for row in rows if row.output])
         force = frozenset(plan.targets) if run.request.get("force") else frozenset()
         trace = run_trace(run.id, run.trace_id, run.request)
-        session = Session(
-            self._services, self._pipeline, run.id, trace, plan, force=force, who=Who(run.actor, run.identity)
-        )
+        session = Session(self._services, self._pipeline, run.id, trace, plan, force=force, who=Who(run.actor, run.identity))
         for row in rows:
             place = (row.asset, row.partition)
             if row.status == "retrying":

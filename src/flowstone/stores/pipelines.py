@@ -60,9 +60,7 @@ class LastUsed(NamedTuple):
 
 
 def _last_used() -> Select[Any]:
-    own = select(pipeline.c.id, pipeline.c.digest).where(
-        pipeline.c.project == bindparam("p"), pipeline.c.name == bindparam("n")
-    )
+    own = select(pipeline.c.id, pipeline.c.digest).where(pipeline.c.project == bindparam("p"), pipeline.c.name == bindparam("n"))
     return own.order_by(pipeline.c.last_used_at.desc(), pipeline.c.id.desc()).limit(1)
 
 

@@ -250,6 +250,7 @@ def test_a_change_whose_entry_is_refused_is_undone(world, editor):
 
 def test_a_second_entry_of_a_version_undoes_its_change(world):
     """Two entries of one version of one subject cannot be: the second change is undone, whichever way its entry is added."""
+
     def add(disclosed):
         act = Act("data.read", f"read:{len(disclosed)}", "success", {"asset": "orders"}, disclosed)
         with world.database.transaction() as tx:
