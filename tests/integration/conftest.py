@@ -109,9 +109,9 @@ class Prometheus(Server):
 
         super().__init__(folder, command, "/-/ready")
 
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """The labels and the value of each series that *expression* gives now."""
-        answer = self.ask("/api/v1/query", query=expression)
+    def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """The labels and the value of each series that *expression* gives now, or gave *at* a time."""
+        answer = self.ask("/api/v1/query", query=expression, **({"time": f"{at:.3f}"} if at is not None else {}))
         result = answer["data"]["result"]  # type: ignore[index]
         return [(series["metric"], float(series["value"][1])) for series in result]
 

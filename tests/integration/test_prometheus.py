@@ -164,11 +164,11 @@ def panels(root=Path(__file__).parents[2]):
     return {panel["title"]: panel for panel in found if panel["type"] != "row"}
 
 
-def asked(scene, expression, **other):
+def asked(scene, expression, at=None, **other):
     """What Prometheus answers to a panel's question, with everything chosen that can be."""
     for variable, text in {**VARIABLES, **other}.items():
         expression = expression.replace(variable, text)
-    return scene.prometheus.query(expression)
+    return scene.prometheus.query(expression, at)
 
 
 def test_every_panel_shows_something(scene):
@@ -206,8 +206,9 @@ def test_totals_are_the_stores(scene):
 )
 def test_bars_count_what_came_since(scene, title, counted):
     """A bar counts exactly what was recorded in its time, also of series that began in it, and not twice for two exporters."""
-    since = f"{int((time.time() - scene.watched) * 1000)}ms"
-    found = asked(scene, panels()[title]["targets"][0]["expr"], **{"$__interval": since})
+    now = time.time()  # the question is asked of this moment, whenever it arrives: its time begins where the watching began
+    since = f"{round((now - scene.watched) * 1000)}ms"
+    found = asked(scene, panels()[title]["targets"][0]["expr"], now, **{"$__interval": since})
 
     assert {tuple(labels.values()): value for labels, value in found if value} == counted
 
@@ -262,8 +263,9 @@ def test_every_alert_can_be_asked(scene):
     """Prometheus understands each alert's expression; asked about the time since the runs began, those for what happened fire."""
     for alert in ALERTS:
         scene.prometheus.query(alert.expression)
-    since = f"offset {int((time.time() - scene.watched) * 1000)}ms"
-    fired = {alert.name for alert in ALERTS if scene.prometheus.query(re.sub(r"offset \d+m", since, alert.expression))}
+    now = time.time()
+    since = f"offset {round((now - scene.watched) * 1000)}ms"
+    fired = {alert.name for alert in ALERTS if scene.prometheus.query(re.sub(r"offset \d+m", since, alert.expression), now)}
 
     assert fired >= {"FlowStoneRunFailed"}
     assert fired <= {"FlowStoneRunFailed", "FlowStoneErrorGroup", "FlowStoneTickMissing", "FlowStoneExporterDown"}
