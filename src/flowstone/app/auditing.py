@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flowstone.app import identity, sampling
+from flowstone.app import sampling
 from flowstone.app.audit_views import EntryView, HeadView, Printed, head_view, views
 from flowstone.app.evidence import parts
 from flowstone.app.holding import said
 from flowstone.app.observing import Observing
+from flowstone.app.sealing import keeper_of
 from flowstone.app.verifying import Asked, VerifyReport, record_result, verify
 from flowstone.app.wiring import Deployment
 from flowstone.assets.pipeline import Pipeline
 from flowstone.audit import pruning, redaction, rotation
-from flowstone.audit.anchoring import Anchoring, Anchors
+from flowstone.audit.anchoring import Anchoring
 from flowstone.audit.anchors import sinks
 from flowstone.audit.bundles import bundle
-from flowstone.audit.entries import begin_log
 from flowstone.audit.export import Range, export_chosen, export_range, proofs_of
 from flowstone.audit.keeper import Keeper
 from flowstone.audit.known import KnownLogs
 from flowstone.audit.origins import permanent
-from flowstone.audit.sealing import Sealed, Sealer
+from flowstone.audit.sealing import Sealed
 from flowstone.audit.state import PinnedKey, State, state_of
 from flowstone.execution.run import Actor
 from flowstone.foundation.errors import NotFoundError, UsageError
@@ -187,19 +187,17 @@ class AuditLog:
         return self._deployment.reading().reading()
 
     def _keeper(self) -> Keeper:
-        database, place = self._deployment.existing().database, self._place()
+        """The keeper of the log that this user knows the database to have; raises :class:`NotFoundError` where there is none."""
+        place = self._place()
+        with self._reading() as connection:
+            there = permanent(self._origin(connection))
         origin = self._known.origin(place)
-        if origin is None:
-            origin = permanent(begin_log(database, identity.host()))
-            if not database.backend.in_memory:
-                self._known.remember(place, origin)
-        return self._keeper_of(origin)
+        if origin is None and not self._deployment.reading().backend.in_memory:
+            self._known.remember(place, there)
+        return self._keeper_of(origin or there)
 
     def _keeper_of(self, origin: str) -> Keeper:
-        database, state = self._deployment.existing().database, self._state(origin)
-        made = Anchors(database, sinks(self._deployment.settings.audit.anchors, state))
-        project = self._deployment.settings.project
-        return Keeper(database, Sealer(database, state, origin), made, project, self._actor.id, self._actor.source)
+        return keeper_of(self._deployment.settings, self._deployment.existing().database, origin, self._actor.who)
 
     @staticmethod
     def _write(lines: Iterator[bytes], path: Path) -> Printed:
