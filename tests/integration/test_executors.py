@@ -275,6 +275,7 @@ def test_running_attempts_end_when_the_run_is_ended(
     wait_until((tmp_path / "patient").exists)
     (run,) = other.runs()
     wait_until(lambda: len(other.show(run.id).materializations) == 5)
+    wait_until(lambda: [a.asset for a in other.show(run.id).attempts if a.status == "running"] == ["patient"])
     if how == "cancel":
         other.cancel(run.id, wait=20)
     else:
