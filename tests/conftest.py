@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def stop_server(folder: Path) -> None:
     """Stop the server of *folder*, if one was started, and remove the folder."""
     process = folder / "data" / "postmaster.pid"
     if process.exists():
-        os.kill(int(process.read_text().split()[0]), signal.SIGQUIT)
+        with suppress(ProcessLookupError):  # it was killed, and could not remove its file
+            os.kill(int(process.read_text().split()[0]), signal.SIGQUIT)
         until = time.monotonic() + 20
         while process.exists() and time.monotonic() < until:
             time.sleep(0.02)
