@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 # what users write
 from flowstone.assets import (
+    Approval,
     Asset,
     Daily,
     Keys,
@@ -53,7 +54,7 @@ _LAZY = {
 
 __all__ = [  # noqa: RUF022 - grouped by what the names are for
     # what users write
-    "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Resource", "Retry", "Static", "all_partitions", "asset",
+    "Approval", "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Resource", "Retry", "Static", "all_partitions", "asset",
     "last", "latest_before", "resource", "same", "source",
     # running it
     "FlowStone", "RunResult", "StepResult",

@@ -15,7 +15,11 @@ OPTIONAL = frozenset(
 )
 """What the extras install: a module that works without them imports them where they are used."""
 
-HEAVY = {"src/flowstone/audit": frozenset({"cryptography"}), "src/flowstone/stores": frozenset({"alembic"})}
+HEAVY = {
+    "src/flowstone/audit": frozenset({"cryptography"}),
+    "src/flowstone/foundation/signatures": frozenset({"cryptography"}),
+    "src/flowstone/stores": frozenset({"alembic"}),
+}
 """Core libraries that one folder loads late, because the commands that do not need them must start fast."""
 
 BOUNDARY = re.compile(r"\b(?:no|not|nothing|never|only|none|alone)\b", re.IGNORECASE)

@@ -1,9 +1,10 @@
-"""What users write: assets, resources, partitions, retry policies, and the pipeline that checks them together.
+"""What users write: assets, resources, partitions, retry and approval policies, and the pipeline that checks them together.
 
 Pure declarations and the questions asked of them. Nothing here runs user code except when an asset is called, and nothing
 touches a store, a clock or the network; the only files read are the sources that definition digests are taken of.
 """
 
+from flowstone.assets.approval import Approval
 from flowstone.assets.asset import AnyAsset, Asset, asset, source
 from flowstone.assets.days import Daily
 from flowstone.assets.definition import definition_digest, definition_notes, describe
@@ -20,6 +21,7 @@ from flowstone.assets.signature import NO_DEFAULT, Parameter
 __all__ = [
     "NO_DEFAULT",
     "AnyAsset",
+    "Approval",
     "Asset",
     "Daily",
     "Graph",

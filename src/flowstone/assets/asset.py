@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, cast, o
 import msgspec
 
 from flowstone.assets import options
+from flowstone.assets.approval import Approval
 from flowstone.assets.due import Due, check_due
 from flowstone.assets.loaded import closure_of
 from flowstone.assets.mappings import PartitionMapping
@@ -57,6 +58,7 @@ class Asset(msgspec.Struct, Generic[P, R], frozen=True, eq=False, kw_only=True):
     concurrency: int | None = None
     timeout: float | None = None
     due: Due | None = None
+    approval: Approval | None = None
     given_description: str | None = None
     tags: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
@@ -174,6 +176,7 @@ def asset(
     concurrency: int | None = ...,
     timeout: float | timedelta | None = ...,
     due: str | timedelta | None = ...,
+    approval: Approval | None = ...,
     description: str | None = ...,
     tags: Sequence[str] = ...,
     owners: Sequence[str] = ...,
@@ -201,6 +204,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     concurrency: int | None = None,
     timeout: float | timedelta | None = None,
     due: str | timedelta | None = None,
+    approval: Approval | None = None,
     description: str | None = None,
     tags: Sequence[str] = (),
     owners: Sequence[str] = (),
@@ -213,7 +217,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     audit log. *executor* says where it runs, *concurrency* how many of its attempts run at once in a run, *timeout* (seconds)
     ends an attempt, which then runs in a child process. *due* is by
     when a value must be there: ``"07:30"``, ``"07:30 Europe/Zurich"``, or a timedelta after its partition closes; *owners* are
-    told when it is not. Raises ``ValidationError`` for options of the wrong kind; everything that needs the other assets is
+    told when it is not. *approval* is the gate: who must agree before the value becomes current. Raises ``ValidationError`` for options of the wrong kind; everything that needs the other assets is
     checked when a ``Pipeline`` is built.
     """
     if function is not None:
@@ -222,7 +226,7 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
         "deps": deps, "after": after, "partitions": partitions, "mapping": mapping, "retries": retries,
         "code_version": code_version, "config": config, "source": source, "sensitive": sensitive,
         "version": version, "io": io, "format": format,
-        "executor": executor, "concurrency": concurrency, "timeout": timeout, "due": due,
+        "executor": executor, "concurrency": concurrency, "timeout": timeout, "due": due, "approval": approval,
         "description": description, "tags": tags, "owners": owners,
     }  # fmt: skip
     changed = {key: value for key, value in given.items() if value is not None and value != ()}

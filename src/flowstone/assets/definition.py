@@ -63,6 +63,7 @@ def describe(asset: AnyAsset, resources: Container[str] = ()) -> dict[str, Any]:
         "code_version": asset.code_version,
         "retries": asset.retries.describe(),
         "versioned": asset.version is not None,
+        **({"approval": asset.approval.describe()} if asset.approval else {}),
         **({"sensitive": True} if asset.sensitive else {}),  # else digests stay what they were before there was such an option
         "io": asset.io,
         "format": asset.format,

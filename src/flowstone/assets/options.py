@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+from flowstone.assets.approval import Approval
 from flowstone.assets.due import parse_due
 from flowstone.assets.mappings import PartitionMapping
 from flowstone.assets.partitions import Partitions
@@ -162,6 +163,12 @@ def _count(value: Any) -> int:
     return value
 
 
+def _approval(value: Any) -> Approval:
+    if not isinstance(value, Approval):
+        raise _WrongOptionError('an Approval(...), for example Approval("May we publish?", approvers=["group:reviewers"])')
+    return value
+
+
 def _seconds(value: Any) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
@@ -186,6 +193,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "concurrency": ("concurrency", _count),
     "timeout": ("timeout", _seconds),
     "due": ("due", parse_due),
+    "approval": ("approval", _approval),
     "scope": ("scope", _scope),
     "limit": ("limit", _count),
     "health": ("health", _health),

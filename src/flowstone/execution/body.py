@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +24,10 @@ from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event, attributes_of
 from flowstone.events.spans import Span, SpanKind, message_of
 from flowstone.events.trace import Attempt, Trace, Tracing
+from flowstone.execution import gate
 from flowstone.execution.context import Context, SkipRequest
 from flowstone.execution.coroutines import run_coroutine
-from flowstone.execution.outcome import Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
+from flowstone.execution.outcome import Asked, Cancelled, Failed, Outcome, Postponed, Report, Skipped, Stored
 from flowstone.execution.resources import OpenResources
 from flowstone.foundation.errors import ExecutionError, FormatError, RetryLater
 from flowstone.foundation.redaction import Redactor
@@ -143,7 +144,8 @@ class Body:
                 f"asset {asset.name!r}: an async generator cannot be stored", hint="yield from def, or return a list"
             )
         try:
-            return Stored(self._store(value, work, shown), ctx.said())
+            question = self._asked(value, work, ctx) if asset.approval is not None or ctx.question is not None else None
+            return Stored(self._store(value, work, shown), ctx.said(), question)
         except BaseException as error:
             if isinstance(value, GeneratorType):
                 _close(value, error)
@@ -172,6 +174,14 @@ class Body:
             )
             span.set(size_bytes=output.size)
         return output
+
+    def _asked(self, value: Any, work: Work, ctx: Context) -> Asked | None:
+        previous, asset = work.previous, work.asset
+        if previous is None or isinstance(value, Iterator):
+            return gate.asked(asset, value, ctx, None)
+        manager, pickled = self._io.get(previous.manager), asset.format == "pickle"
+        load = partial(manager.load, previous, produced=asset.return_annotation(), allow_pickle=pickled)
+        return gate.asked(asset, value, ctx, load)
 
     def _load(self, annotation: Any, item: Loading, shown: _Shown) -> Any:
         output = item.output

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from flowstone.audit import acts
 from flowstone.audit.recorder import Who
 from flowstone.events.catalogue import MaterializationCancelled, RunCancelRequested
-from flowstone.execution import ending
+from flowstone.execution import asking, ending
 from flowstone.execution import plan as plans
 from flowstone.execution.ending import End
 from flowstone.execution.services import Services
 from flowstone.foundation.errors import UsageError
-from flowstone.stores import events, materializations, runs
+from flowstone.stores import approvals, events, materializations, runs
 from flowstone.stores.database import Connection, Transaction
 from flowstone.stores.records import RunRecord
 
@@ -71,6 +71,7 @@ def conclude(tx: Transaction, services: Services, run: RunRecord, who: Asked | N
     now = services.database.now()
     counts = materializations.counts(tx, run.id)
     ended = {name: counts.get(name, 0) for name in ("success", "reused", "failed", "skipped")}
+    asked = approvals.locked_of_run(tx, run.id)
     ended["cancelled"] = len(plans.decode(runs.plan_in(tx, run.id).encode()).steps) - sum(ended.values())
     if not runs.move(tx, run.id, "running" if held else "waiting", "cancelled", held=held, outcome=ended, ended_at=now):
         return False
@@ -82,6 +83,8 @@ def conclude(tx: Transaction, services: Services, run: RunRecord, who: Asked | N
     for asset, partition in materializations.cancel(tx, run.id, "cancelled", told):
         where = {"asset": asset, "partition": partition, "run_id": run.id, "trace_id": run.trace_id}
         tx.emit(MaterializationCancelled, at=now, message=told, **where)
+    for request in asked:
+        asking.cancel(tx, services, request, Who(who.actor, who.identity), told, now)
     end = End(run.id, run.pipeline, run.trace_id, "cancelled", ended, run.requested_at, now)
     by = Who(who.actor, who.identity) if who.actor else Who(run.actor, run.identity)
     ending.tell(tx, services, end, by, services.dispatcher.redactor.text(who.reason))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flowstone.assets.keys import PartitionKey
 from flowstone.events.catalogue import MaterializationProgress
@@ -13,7 +13,7 @@ from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.events.spans import Span, SpanKind
 from flowstone.events.trace import Trace, Tracing
-from flowstone.foundation.errors import EventError
+from flowstone.foundation.errors import EventError, UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.io_managers import External
 
@@ -32,6 +32,14 @@ class VersionContext:
 
     def __init__(self, asset: str, partition: PartitionKey) -> None:
         self.asset, self.partition = asset, partition
+
+
+class Question(NamedTuple):
+    """What the function asks people about."""
+
+    value: Any
+    message: str
+    context: Mapping[str, Any]
 
 
 class Context:
@@ -55,6 +63,8 @@ class Context:
         self._trace, self._tracing = trace, tracing
         self._summary = ""
         self._progress_at = 0
+        self.question: Question | None = None
+        """What :meth:`ask_approval` asks, until the value is returned."""
 
     @property
     def idempotency_key(self) -> str:
@@ -106,6 +116,20 @@ class Context:
     def skip(self, message: str) -> None:
         """End this materialization as skipped, because of *message*; what depends on it is skipped too, or gets its default."""
         raise SkipRequest(message)
+
+    def ask_approval(self, value: T, *, message: str = "", context: Mapping[str, Any] | None = None) -> T:
+        """Return *value*, about which people are asked before it becomes current: ``return ctx.ask_approval(value)``.
+
+        *message* is what they are asked, by default that of the asset's gate; *context* is shown beside it: plain names, counts
+        and texts. Whom, until when and by which rules says ``@asset(approval=Approval(...))``. Raises :class:`UsageError` for
+        a context that is not plain.
+        """
+        try:
+            to_json(dict(context or {}))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"context= of ctx.ask_approval: {error}", hint="give plain names, numbers and texts") from error
+        self.question = Question(value, message, dict(context or {}))
+        return value
 
     def summary(self, text: str) -> None:
         """Say in one line what was made; it is stored with the output and shown beside it."""

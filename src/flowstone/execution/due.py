@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from flowstone.execution import lines
+from flowstone.execution.gating import Ask, Wait
+from flowstone.execution.plan import Step
 from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
 from flowstone.execution.settlement import Claim, Settlement
 from flowstone.foundation.errors import FlowStoneError, RecordError
@@ -18,9 +20,10 @@ TRIES = 3
 
 
 class Written(NamedTuple):
-    """What a commit brought: observed versions, and for each step to compute its claim, ``None`` where that cannot be now."""
+    """What a commit brought: observed versions, the rows of steps that wait for people (``None``: they need not), and for each step to compute its claim, ``None`` where that cannot be now."""
 
     observed: list[OutputRecord]
+    waiting: list[tuple[Step, int | None]]
     claims: list[tuple[Claim | None, Compute]]
 
 
@@ -53,7 +56,7 @@ class Due:
                 lines.add(tx, self._lines)
                 if concluded or computes:
                     self._steps.guard(tx)
-                observed = self._conclude(tx, concluded)
+                observed, waiting = self._conclude(tx, concluded)
                 claims = [(self._session.claim(tx, compute), compute) for compute in computes]
         except RecordError:
             raise
@@ -66,7 +69,7 @@ class Due:
         for settled in self._open:
             self._steps.settled(settled)
         self._open, self._lines = [], []
-        return Written(observed, claims)
+        return Written(observed, waiting, claims)
 
     def abandon(self, error: BaseException) -> None:
         """Settle what is still open, as far as the store allows; what it refuses is settled as lost by the next run."""
@@ -81,8 +84,11 @@ class Due:
         """What keeps the lines of other transactions behind those that are written now."""
         return self._services.capture.writing if self._lines else nullcontext()
 
-    def _conclude(self, tx: Transaction, concluded: Sequence[Decision]) -> list[OutputRecord]:
+    def _conclude(
+        self, tx: Transaction, concluded: Sequence[Decision]
+    ) -> tuple[list[OutputRecord], list[tuple[Step, int | None]]]:
         observed: list[OutputRecord] = []
+        waiting: list[tuple[Step, int | None]] = []
         for decision in concluded:
             match decision:
                 case Skip(step, reason, message):
@@ -91,7 +97,11 @@ class Due:
                     self._steps.reuse(tx, step, current, because)
                 case Observe(step, facts):
                     observed.append(self._steps.observe(tx, step, facts))
-        return observed
+                case Ask():
+                    waiting.append((decision.step, self._steps.ask(tx, decision)))
+                case Wait():
+                    waiting.append((decision.step, self._steps.wait(tx, decision)))
+        return observed, waiting
 
     def _settle_alone(self, settled: Settlement, error: Exception, tries: int = TRIES) -> None:
         for attempt in range(tries):

@@ -11,6 +11,7 @@ from queue import Empty
 from typing import NamedTuple
 
 from flowstone.execution.crowd import Crowd
+from flowstone.execution.deciding import Deciding
 from flowstone.execution.due import Due
 from flowstone.execution.lanes import Finished, Lane, Lanes
 from flowstone.execution.lines import LineFlusher
@@ -26,6 +27,7 @@ BATCH = 100  # conclusions without user code that may share a commit
 LONGEST_SLEEP = 3600.0
 LOOK_AGAIN_NS = 250_000_000  # at a step that another process has claimed, or whose resource is taken
 REAP_EVERY_NS = 2_000_000_000
+LOOK_NS = 1_000_000_000  # at what people have decided
 
 
 class _Begun(NamedTuple):
@@ -37,9 +39,12 @@ class _Begun(NamedTuple):
 
 
 class Loop:
-    """The work on one run; at most *jobs* bodies run at once."""
+    """The work on one run; at most *jobs* bodies run at once.
 
-    def __init__(self, session: Session, lanes: Lanes, jobs: int) -> None:
+    When all that is left waits for people, it waits with them for *patience* seconds before the run is put aside.
+    """
+
+    def __init__(self, session: Session, lanes: Lanes, jobs: int, patience: float = 0.0) -> None:
         self._session, self._services, self._steps = session, session.services, session.steps
         self._lanes, self._jobs = lanes, jobs
         self._running: dict[int, _Begun] = {}
@@ -47,6 +52,8 @@ class Loop:
         self._due = Due(session)
         self._interrupted = False
         self._reaped_at = 0
+        self._patience = patience
+        self._looked_at = 0
 
     def run(self) -> None:
         """Run until every step has ended; raises what stops it, after settling what was running."""
@@ -66,6 +73,7 @@ class Loop:
         while True:
             self._collect()
             stop = stopping.of(run_id)
+            self._look()
             concluded, computes = self._decide() if stop is None and not self._interrupted else ([], [])
             idle = not (self._due or concluded or computes)
             self._start(self._commit(concluded, computes))
@@ -108,7 +116,9 @@ class Loop:
         """Write everything that is due at this moment; return the claims that were won."""
         if not (self._due or concluded or computes):
             return []
-        observed, claims = self._due.write(concluded, computes)
+        observed, waiting, claims = self._due.write(concluded, computes)
+        for step, row in waiting:
+            self._session.wait(step, row)
         for record in observed:
             self._session.ended((record.asset, record.partition), Ending("success", record.id, record.digest), record)
         won = []
@@ -152,6 +162,29 @@ class Loop:
         self._session.apply(settled, output_of(settled, self._session.run_id))
         self._interrupted = self._interrupted or isinstance(report.outcome, Cancelled)
 
+    def _look(self, *, now: bool = False) -> bool:
+        """Take in, once a second, what people or time have decided; return whether anything has moved."""
+        session, monotonic = self._session, self._services.clock.monotonic_ns()
+        if not session.schedule.waiting or not (now or monotonic - self._looked_at >= LOOK_NS):
+            return False
+        self._looked_at = monotonic
+        Deciding(self._services).settle_due()
+        return session.look()
+
+    def _stay(self) -> bool:
+        """Whether to go on although nothing can be done now: people have just decided, or may yet."""
+        session, clock = self._session, self._services.clock
+        if not session.schedule.waiting:
+            return False
+        if self._look(now=True):
+            return True
+        if self._patience <= 0:
+            return False
+        began = clock.monotonic_ns()
+        self._services.stopping.wait(session.run_id, min(self._patience, LOOK_NS / NANOSECONDS))
+        self._patience -= (clock.monotonic_ns() - began) / NANOSECONDS
+        return True
+
     def _rest(self, stop: Stop | None) -> bool:
         """Wait for something to do; return whether there can be any."""
         services, session = self._services, self._session
@@ -160,6 +193,8 @@ class Loop:
         seconds = LONGEST_SLEEP if wake is None else max(0.0, (wake - services.database.now()) / NANOSECONDS)
         if stop is not None and stop.deadline is not None:
             seconds = min(seconds, max(0.0, (stop.deadline - services.clock.monotonic_ns()) / NANOSECONDS))
+        if session.schedule.waiting:
+            seconds = min(seconds, LOOK_NS / NANOSECONDS)
         if self._running:
             try:
                 finished = self._lanes.done.get(timeout=min(seconds, LONGEST_SLEEP))
@@ -169,7 +204,7 @@ class Loop:
                 self._finish(finished)
             return True
         if wake is None:
-            return False
+            return stop is None and self._stay()
         services.stopping.wait(session.run_id, min(seconds, LONGEST_SLEEP))
         return True
 

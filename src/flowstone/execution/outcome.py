@@ -10,11 +10,24 @@ from flowstone.ledger.failures import Failure
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """People are to be asked about the stored value: in which words, with what beside it, and how it differs from the current one.
+
+    ``context`` and ``changes`` are JSON texts.
+    """
+
+    message: str
+    context: str
+    changes: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """The value is stored."""
+    """The value is stored; where people are *asked* about it first, it is a candidate and not the current output yet."""
 
     output: Output
     summary: str = ""
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)

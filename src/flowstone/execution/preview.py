@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flowstone.execution.decision import FORCED
+from flowstone.execution.gating import Ask, Wait
 from flowstone.execution.plan import Place
 from flowstone.execution.schedule import Ending
 from flowstone.execution.session import Compute, Observe, Reuse, Session
 
 
 class Preview(NamedTuple):
-    """One step: *action* is ``compute``, ``reuse``, ``observe``, or ``depends`` on what an upstream comes out as."""
+    """One step: *action* is ``compute``, ``ask``, ``wait``, ``reuse``, ``observe``, or ``depends`` on what an upstream comes out as."""
 
     asset: str
     partition: str
@@ -43,6 +44,12 @@ def preview(session: Session) -> list[Preview]:
                 session.ended(step.place, Ending("reused", current.id, current.digest), current)
             case Observe():
                 found.append(Preview(step.asset, step.partition, "observe", "its version is new"))
+                changing.add(step.place)
+            case Ask(because=because):
+                found.append(Preview(step.asset, step.partition, "ask", f"people are asked before it is computed: {because}"))
+                changing.add(step.place)
+            case Wait(approval=approval):
+                found.append(Preview(step.asset, step.partition, "wait", f"for the decision about {approval}"))
                 changing.add(step.place)
             case Compute(because=because, refused=refused):
                 found.append(

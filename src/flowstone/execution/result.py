@@ -31,7 +31,7 @@ class StepResult(msgspec.Struct, frozen=True):
 class RunResult(msgspec.Struct, frozen=True):
     """How a run ended: its status and every materialization, by how it ended.
 
-    ``waiting``: it was asked to stop and can be resumed. ``skipped``: nothing was begun, because the run ``run_id`` works on it.
+    ``waiting``: it waits for people, or was asked to stop, and can be resumed. ``skipped``: nothing was begun, because the run ``run_id`` works on it.
     """
 
     run_id: str
@@ -47,6 +47,11 @@ class RunResult(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """Whether everything that was asked for is there."""
         return self.status == "success"
+
+    @property
+    def asks(self) -> bool:
+        """Whether people must decide before it goes on: ``flowstone approvals`` lists what they are asked."""
+        return any(step.reason == "approval" for step in self.waiting)
 
     def __repr__(self) -> str:
         """The run's id and status, and below it the steps by how they ended: what a notebook shows of a result."""

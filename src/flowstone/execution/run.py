@@ -12,15 +12,16 @@ from flowstone.audit import acts
 from flowstone.audit.recorder import Who
 from flowstone.events.catalogue import RunResumed, RunStart
 from flowstone.events.trace import Trace, requested_by, run_trace
-from flowstone.execution import crossing, definitions, ending, lost, ownership, stopped
+from flowstone.execution import closing, crossing, definitions, ending, lost, ownership, stopped
 from flowstone.execution import plan as plans
 from flowstone.execution.body import Body
+from flowstone.execution.deciding import Deciding
 from flowstone.execution.ending import End
 from flowstone.execution.lanes import Lanes
 from flowstone.execution.loop import Loop
 from flowstone.execution.plan import Plan
 from flowstone.execution.result import RunResult, StepResult, result_of
-from flowstone.execution.schedule import Ending
+from flowstone.execution.schedule import Ending, status_of
 from flowstone.execution.services import Services
 from flowstone.execution.session import Session
 from flowstone.execution.settlement import Try
@@ -31,7 +32,6 @@ from flowstone.stores import materializations, outputs, processes, runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
 
-GOOD = ("success", "reused")
 IfRunning = Literal["wait", "skip", "fail"]
 
 
@@ -54,6 +54,8 @@ class How(NamedTuple):
 
     executor: str = "inline"
     jobs: int | None = None
+    patience: float = 0.0
+    """How many seconds to wait for people when nothing else is left to do."""
 
 
 class Runs:
@@ -64,6 +66,7 @@ class Runs:
     ) -> None:
         self._services, self._pipeline, self._actor, self._provenance = services, pipeline, actor, provenance
         self._how = how or How()
+        self._author = author_of(provenance)
 
     def plan(self, make: Callable[[], Plan], request: dict[str, Any], run_id: str, parent: Trace | None = None) -> Plan:
         """Return the plan that *make* makes; raises what it raises, and then there is a failed run with that error.
@@ -127,7 +130,9 @@ class Runs:
             if other is not None:
                 return RunResult(other, "skipped")
             forced = frozenset(plan.targets) if force else frozenset()
-            session = Session(services, self._pipeline, run_id, trace, plan, force=forced, who=self._actor.who)
+            session = Session(
+                services, self._pipeline, run_id, trace, plan, force=forced, who=self._actor.who, author=self._author
+            )
             return self._work(session, trace.trace_id, now)
 
     def _request(self, tx: Transaction, run_id: str, trace_id: str, plan: Plan, request: dict[str, Any], now: int) -> None:
@@ -204,10 +209,14 @@ class Runs:
             made = outputs.find(connection, [row.output for row in rows if row.output])
         force = frozenset(plan.targets) if run.request.get("force") else frozenset()
         trace = run_trace(run.id, run.trace_id, run.request)
-        session = Session(self._services, self._pipeline, run.id, trace, plan, force=force, who=Who(run.actor, run.identity))
+        who, author = Who(run.actor, run.identity), author_of(run.provenance)
+        session = Session(self._services, self._pipeline, run.id, trace, plan, force=force, who=who, author=author)
         for row in rows:
             place = (row.asset, row.partition)
-            if row.status == "retrying":
+            if row.status == "waiting":
+                session.steps.tries[place] = Try(row.id, row.attempts, row.later, losses[row.id])
+                session.schedule.wait(place)
+            elif row.status == "retrying":
                 session.steps.tries[place] = Try(row.id, row.attempts, row.later, losses[row.id])
                 session.schedule.not_before[place] = row.not_before or 0
             else:
@@ -219,12 +228,15 @@ class Runs:
 
     def _work(self, session: Session, trace_id: str, started: int) -> RunResult:
         try:
+            Deciding(self._services).settle_due()
             session.prepare()
             self._loop(session).run()
         except StopRequest as stop:
             return self._stopped(session, stop.kind)
         finally:
             self._services.end_run(session.run_id)
+        if session.schedule.waiting:
+            return self._put_aside(session)
         return self._finish(session, trace_id, started)
 
     def _check(self, plan: Plan) -> None:
@@ -238,7 +250,7 @@ class Runs:
         body = Body(
             services.dispatcher, services.io, services.capture, services.resources, services.stopping.ends_now, services.tracing
         )
-        return Loop(session, Lanes(body, services.stopping, services.children, how.executor), jobs)
+        return Loop(session, Lanes(body, services.stopping, services.children, how.executor), jobs, how.patience)
 
     def _stopped(self, session: Session, kind: Kind) -> RunResult:
         """What becomes of a run whose work was asked to stop."""
@@ -256,6 +268,20 @@ class Runs:
             error.hint = f"flowstone run --resume {run_id}"
             raise error
         return _result(session, status)
+
+    def _put_aside(self, session: Session) -> RunResult:
+        """Let go of a run of which all that is left waits for people."""
+        services, run_id = self._services, session.run_id
+        with services.database.reading() as connection:
+            run = runs.find(connection, services.project, run_id)
+        with services.database.transaction() as tx:
+            status = ownership.release(tx, services, run, runs.APPROVAL, held=services.process)
+            moved = materializations.counts(tx, run_id).get("waiting", 0) < len(session.schedule.waiting)
+            if status == "waiting" and moved:
+                runs.decided(tx, run_id)  # in the moment before: nobody else will say so
+        if not status:
+            raise ownership.taken(run_id)
+        return _result(session, closing.close(services, run_id) if moved else status)
 
     @contextmanager
     def _holding(self, run_id: str) -> Iterator[None]:
@@ -310,20 +336,21 @@ def _result(session: Session, status: str) -> RunResult:
     """The result of a run that ended or stopped as *status*; so did the steps that have not ended."""
     endings = session.schedule.endings
     steps = [StepResult(*place, e.status, e.reason, e.message, e.output) for place, e in endings.items()]
-    steps += [StepResult(*step.place, status) for step in session.plan.steps if step.place not in endings]
+    people = session.schedule.waiting
+    steps += [
+        StepResult(*step.place, status, reason=runs.APPROVAL if step.place in people else "")
+        for step in session.plan.steps
+        if step.place not in endings
+    ]
     return result_of(session.run_id, status, steps)
+
+
+def author_of(provenance: Mapping[str, Any]) -> str:
+    """The author of the commit that is run, as far as it is known."""
+    return str((provenance.get("git") or {}).get("author") or "")
 
 
 def shared_partition(plan: Plan) -> str:
     """The encoded partition all partitioned targets have, or nothing when they differ or have none."""
     partitions = {partition for _, partition in plan.targets if partition}
     return partitions.pop() if len(partitions) == 1 else ""
-
-
-def status_of(targets: list[Ending]) -> str:
-    """``success`` when every target is there or chose to skip itself, ``failed`` when none is there, else ``partial``."""
-    there = [e for e in targets if e.status in GOOD]
-    missing = [e for e in targets if e.status not in GOOD and not (e.status == "skipped" and e.reason == "by_code")]
-    if not missing:
-        return "success"
-    return "partial" if there else "failed"

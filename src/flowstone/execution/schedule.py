@@ -26,6 +26,8 @@ class Schedule:
     def __init__(self, plan: Plan) -> None:
         self.steps = {step.place: step for step in plan.steps}
         self.endings: dict[Place, Ending] = {}
+        self.waiting: set[Place] = set()
+        """The steps that wait for people; they hold nothing."""
         self.not_before: dict[Place, int] = {}
         """The steps a resumed run must not begin earlier; wall time."""
         self._order = {step.place: index for index, step in enumerate(plan.steps)}
@@ -45,14 +47,31 @@ class Schedule:
     def end(self, place: Place, ending: Ending) -> None:
         """Note how the step ended; what waited only for it becomes ready."""
         self.endings[place] = ending
+        self.waiting.discard(place)
         for behind in self._behind.get(place, ()):
             self._missing[behind] -= 1
             if not self._missing[behind]:
                 heapq.heappush(self._ready, (self._order[behind], behind))
 
     def ready(self, place: Place) -> None:
-        """Put back a step that was taken and could not begin."""
+        """Put back a step that was taken and could not begin, or that has waited."""
+        self.waiting.discard(place)
         heapq.heappush(self._ready, (self._order[place], place))
+
+    def wait(self, place: Place) -> None:
+        """Leave a step that was taken until people have decided."""
+        self.waiting.add(place)
+
+    def behind(self, place: Place) -> list[str]:
+        """The assets of this plan that depend on the step, directly or through others."""
+        found: dict[Place, None] = {}
+        todo = [place]
+        while todo:
+            for one in self._behind.get(todo.pop(), ()):
+                if one not in found:
+                    found[one] = None
+                    todo.append(one)
+        return [asset for asset, _ in found]
 
     def has_ended(self) -> bool:
         """Whether every step has ended."""
@@ -72,7 +91,7 @@ class Schedule:
             until = self.not_before.pop(place, 0)
             if until > now_ns:
                 self.delay(place, until)
-            elif place not in self.endings:
+            elif place not in self.endings and place not in self.waiting:
                 return self.steps[place]
         return None
 
@@ -97,6 +116,25 @@ class Schedule:
 def _blocking(name: str, ending: Ending, *, loaded: bool) -> tuple[str, str] | None:
     if ending.status in GOOD or (ending.status == "skipped" and ending.reason == "by_code" and not loaded):
         return None
+    if ending.status in ("rejected", "expired"):
+        said = f": {ending.message}" if ending.message else ""
+        return (
+            ending.status,
+            f"{name} was {ending.status}{said}" if ending.status == "rejected" else f"nobody approved {name} in time",
+        )
     if ending.status == "skipped":
-        return ending.reason, ending.message if ending.reason == "upstream_failed" else f"{name} was skipped: {ending.message}"
+        return ending.reason, ending.message if ending.reason in (
+            "upstream_failed",
+            "rejected",
+            "expired",
+        ) else f"{name} was skipped: {ending.message}"
     return "upstream_failed", f"upstream {name} failed"
+
+
+def status_of(targets: list[Ending]) -> str:
+    """``success`` when every target is there or chose to skip itself, ``failed`` when none is there, else ``partial``."""
+    there = [e for e in targets if e.status in GOOD]
+    missing = [e for e in targets if e.status not in GOOD and not (e.status == "skipped" and e.reason == "by_code")]
+    if not missing:
+        return "success"
+    return "partial" if there else "failed"

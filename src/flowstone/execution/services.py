@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowstone.approvals.eligibility import Rules
 from flowstone.audit.recorder import Recorder
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.trace import Tracing
@@ -46,3 +47,5 @@ class Services:
     """Records spans; ``None`` where nobody wants them."""
     audit: Recorder = field(default_factory=Recorder)
     """Tells the audit log of what is done."""
+    people: Rules = field(default_factory=Rules)
+    """Who may decide about what waits for approval."""

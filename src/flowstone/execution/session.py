@@ -11,6 +11,7 @@ from flowstone.assets.pipeline import Pipeline
 from flowstone.audit.recorder import NOBODY, Who
 from flowstone.events.catalogue import MaterializationDelayed
 from flowstone.events.trace import Attempt, Trace, span_id_of
+from flowstone.execution.asking import Requester
 from flowstone.execution.body import Loading, Work
 from flowstone.execution.decision import (
     FORCED,
@@ -24,10 +25,11 @@ from flowstone.execution.decision import (
     source_version,
     why_outdated,
 )
+from flowstone.execution.gating import Ask, Wait, gated
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.execution.schedule import GOOD, Ending, Schedule
 from flowstone.execution.services import Services
-from flowstone.execution.settlement import Claim, Settlement
+from flowstone.execution.settlement import Claim, Settlement, Try
 from flowstone.execution.step import Steps
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import DependencyError, ExecutionError, SettingsError
@@ -76,7 +78,7 @@ class Compute(NamedTuple):
     """The current output this was decided upon, ``""`` for none; ``None`` when it does not matter."""
 
 
-Decision = Skip | Reuse | Observe | Compute
+Decision = Skip | Reuse | Observe | Compute | Ask | Wait
 
 
 class Session:
@@ -92,10 +94,12 @@ class Session:
         *,
         force: frozenset[Place] = frozenset(),
         who: Who = NOBODY,
+        author: str = "",
     ) -> None:
         self.services, self.pipeline, self.run_id, self.plan = services, pipeline, run_id, plan
         self.schedule = Schedule(plan)
-        self.steps = Steps(services, run_id, trace.trace_id, who)
+        requester = Requester(pipeline.name, run_id, trace.trace_id, who, author)
+        self.steps = Steps(services, requester, self.schedule.behind)
         self._trace, self._force, self.who = trace, force, who
         self._outputs: dict[str, OutputRecord] = {}
         self._current: dict[Place, OutputRecord] = {}
@@ -168,6 +172,11 @@ class Session:
         if because is None and current is not None:
             return Reuse(step, current, _unchanged(asset, current))
         seen = None if step.place in self._force else current.id if current is not None else ""
+        if asset.approval is not None:
+            forced = step.place in self._force
+            held = gated(self.services, self.run_id, step, asset, facts, tuple(inputs), because or "", forced=forced)
+            if held is not None:
+                return held
         return Compute(step, asset, facts, tuple(inputs), because or "", None, seen)
 
     def claim(self, tx: Transaction, compute: Compute) -> Claim | None:
@@ -239,6 +248,29 @@ class Session:
         ending = self.schedule.endings[(item.asset, item.partition)]
         return self._outputs.get(ending.output) if ending.status in GOOD else None
 
+    def wait(self, step: Step, row: int | None) -> None:
+        """Leave a step, whose *row* waits, to people; without one it is decided again at once."""
+        if row is None:
+            self.schedule.ready(step.place)
+            return
+        self.steps.tries.setdefault(step.place, Try()).row = row
+        self.schedule.wait(step.place)
+
+    def look(self) -> bool:
+        """Take in what people have decided about what waits for them; return whether anything has moved."""
+        waiting = {self.steps.tries[place].row: place for place in self.schedule.waiting}
+        with self.services.database.reading() as connection:
+            rows = [row for row in materializations.find(connection, waiting) if row.status != "waiting"]
+            made = outputs.find(connection, [row.output for row in rows if row.output])
+        for row in rows:
+            output = made.get(row.output)
+            if row.status == "retrying":
+                self.schedule.ready(waiting[row.id])
+            else:
+                digest = output.digest if output is not None else ""
+                self.ended(waiting[row.id], Ending(row.status, row.output, digest, row.reason, row.message), output)
+        return bool(rows)
+
     def work(self, claim: Claim, refused: Exception | None) -> Work:
         """What the body needs for a claimed attempt."""
         asset, step = claim.asset, claim.step
@@ -283,6 +315,8 @@ class Session:
         place = settled.claim.step.place
         if settled.ending is not None:
             self.ended(place, settled.ending, output)
+        elif settled.approval_id:
+            self.schedule.wait(place)
         elif settled.retry_at is not None:
             self.schedule.delay(place, settled.retry_at)
 

@@ -57,10 +57,12 @@ class Settlement:
     claim: Claim
     report: Report
     ending: Ending | None
-    """``None`` when the step is tried again."""
+    """``None`` when the step is tried again, or waits for people."""
     retry_at: int | None
     error_id: str
     at: int
+    approval_id: str = ""
+    """The request for approval, where people decide how the step ends."""
 
 
 def interrupted(stop: Stop | None, now: int) -> tuple[Ending | None, int | None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.audit import acts
-from flowstone.audit.recorder import NOBODY, ONLY, Who
+from flowstone.audit.recorder import ONLY
 from flowstone.events.catalogue import (
     AssetObserved,
     MaterializationException,
@@ -18,8 +18,11 @@ from flowstone.events.catalogue import (
     MaterializationStart,
     MaterializationStop,
 )
+from flowstone.execution.asking import Asking, Requester
 from flowstone.execution.decision import Facts, Made
-from flowstone.execution.outcome import Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
+from flowstone.execution.gate import gate_of
+from flowstone.execution.gating import Ask, Wait
+from flowstone.execution.outcome import Asked, Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
 from flowstone.execution.ownership import taken
 from flowstone.execution.plan import Place, Step
 from flowstone.execution.schedule import Ending
@@ -30,7 +33,7 @@ from flowstone.foundation.errors import RecordError
 from flowstone.ledger import error_groups, failures
 from flowstone.ledger.failures import Failure
 from flowstone.ledger.lineage import record_inputs
-from flowstone.stores import materializations, outputs, runs, slots
+from flowstone.stores import approvals, materializations, outputs, runs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 
@@ -40,8 +43,9 @@ LONGEST_DELAY = 10 * 365 * 86_400.0  # seconds; more does not fit a time in nano
 class Steps:
     """Claims and settles the steps of one run."""
 
-    def __init__(self, services: Services, run_id: str, trace_id: str, who: Who = NOBODY) -> None:
-        self._services, self._run_id, self._trace_id, self._who = services, run_id, trace_id, who
+    def __init__(self, services: Services, requester: Requester, behind: Callable[[Place], Iterable[str]]) -> None:
+        self._services, self._run_id, self._trace_id = services, requester.run_id, requester.trace_id
+        self._who, self._asking, self._behind = requester.who, Asking(services, requester), behind
         self.tries: dict[Place, Try] = {}
 
     def claim(
@@ -97,8 +101,10 @@ class Steps:
         """Decide what the report means: the ending, or when to try again."""
         services, known = self._services, self.tries[claim.step.place]
         now = services.database.now()
-        ending, retry_at, error_id = None, None, ""
+        ending, retry_at, error_id, approval_id = None, None, "", ""
         match report.outcome:
+            case Stored(asked=Asked()):
+                approval_id = services.ids.new("apr")
             case Stored(output):
                 ending = Ending("success", claim.output_id, output.digest)
             case Skipped(message):
@@ -129,7 +135,7 @@ class Steps:
                     ending = Ending("failed", reason=failure.type, message=services.dispatcher.redactor.text(failure.message))
             case Cancelled():
                 ending, retry_at = interrupted(services.stopping.of(self._run_id), now)
-        return Settlement(claim, report, ending, retry_at, error_id, now)
+        return Settlement(claim, report, ending, retry_at, error_id, now, approval_id)
 
     def settle(self, tx: Transaction, settled: Settlement) -> None:
         """T2: end the attempt with all its evidence. Raises :class:`RecordError` when it is no longer this process's."""
@@ -138,7 +144,7 @@ class Steps:
             tx.record(happened)
         for happened in report.told:
             tx.tell(happened)
-        status = _ATTEMPT_STATUS[type(report.outcome)]
+        status = "waiting" if settled.approval_id else _ATTEMPT_STATUS[type(report.outcome)]
         if not materializations.settle_attempt(
             tx, claim.attempt_row, self._services.process, status, settled.at, report.duration_ns, settled.error_id
         ):
@@ -149,7 +155,9 @@ class Steps:
                 asset=claim.step.asset,
             )
         ending = settled.ending
-        if ending is None:
+        if settled.approval_id:
+            materializations.settle(tx, claim.row, "waiting", output=claim.output_id)
+        elif ending is None:
             postponed = isinstance(report.outcome, Postponed | Cancelled)
             materializations.settle(tx, claim.row, "retrying", not_before=settled.retry_at, postponed=postponed)
         else:
@@ -184,7 +192,8 @@ class Steps:
         row = materializations.conclude(
             tx, self._services.project, self._run_id, step.asset, step.partition, "success", output=record.id
         )
-        self._publish(tx, record)
+        outputs.add(tx, {**_columns(record), "project": self._services.project})
+        outputs.point(tx, self._services.project, record.asset, record.partition, record.id)
         if row is not None and self._services.audit.is_on:
             known = self.tries.get(step.place)
             self._audit(tx, acts.succeeded(row, record, (), *(known.tries, known.later) if known else (0,)), now)
@@ -198,6 +207,24 @@ class Steps:
         ):
             tx.emit(MaterializationSkipped, reason=reason, message=message, **self.where(step))
 
+    def ask(self, tx: Transaction, asked: Ask) -> int | None:
+        """Ask people before the step is computed; return its row, which waits, ``None`` when it has ended."""
+        services, step, now = self._services, asked.step, self._services.database.now()
+        row = materializations.conclude(tx, services.project, self._run_id, *step.place, "waiting")
+        if row is not None:
+            self._asking.before(
+                tx, services.ids.new("apr"), row, step.place, asked.facts, asked.inputs, gate_of(asked.asset).describe(),
+                because=asked.because, dependants=self._behind(step.place), now=now,
+            )  # fmt: skip
+        return row
+
+    def wait(self, tx: Transaction, waiting: Wait) -> int | None:
+        """Wait for the answer to somebody's request; return the step's row, ``None`` when it was answered meanwhile."""
+        asked = approvals.locked(tx, waiting.approval)
+        if asked is None or asked.status != "pending":
+            return None
+        return materializations.conclude(tx, self._services.project, self._run_id, *waiting.step.place, "waiting")
+
     def _tell(self, tx: Transaction, settled: Settlement, outcome: Outcome) -> None:
         claim, duration = settled.claim, settled.report.duration_ns
         where = {**self.where(claim.step), "attempt": claim.number}
@@ -205,7 +232,7 @@ class Steps:
             case Stored(output):
                 cured = self._store(tx, settled)
                 tx.emit(
-                    MaterializationStop, at=settled.at, outcome="success", duration_ns=duration, size_bytes=output.size,
+                    MaterializationStop, at=settled.at, outcome="waiting" if settled.approval_id else "success", duration_ns=duration, size_bytes=output.size,
                     rows=output.rows or 0, output=claim.output_id, digest=output.digest, summary=outcome.summary, cured=cured,
                     **where,
                 )  # fmt: skip
@@ -254,21 +281,29 @@ class Steps:
             return 0
         if record.summary:
             record = replace(record, summary=self._services.dispatcher.redactor.text(record.summary))
-        self._publish(tx, record)
         inputs = [(made.parameter, made.output) for made in claim.inputs]
+        outputs.add(tx, {**_columns(record), "project": self._services.project})
         record_inputs(tx, record.id, inputs)
-        if self._services.audit.is_on:
+        if settled.approval_id:
+            self._ask_about(tx, settled, record)
+        else:
+            outputs.point(tx, self._services.project, record.asset, record.partition, record.id)
+        if self._services.audit.is_on and not settled.approval_id:
             later = self.tries[claim.step.place].later
             self._audit(tx, acts.succeeded(claim.row, record, inputs, claim.number, later), settled.at)
         if claim.number == 1:
             return 0
         return error_groups.cure(tx, self._services.project, self._run_id, record.asset, record.partition, claim.number)
 
-    def _publish(self, tx: Transaction, record: OutputRecord) -> None:
-        project = self._services.project
-        values = {name: getattr(record, name) for name in record.__struct_fields__}
-        outputs.add(tx, {**values, "project": project})
-        outputs.point(tx, project, record.asset, record.partition, record.id)
+    def _ask_about(self, tx: Transaction, settled: Settlement, candidate: OutputRecord) -> None:
+        claim, outcome = settled.claim, settled.report.outcome
+        assert isinstance(outcome, Stored)
+        assert outcome.asked is not None
+        self._asking.about(
+            tx, settled.approval_id, claim.row, candidate, outcome.asked, gate_of(claim.asset).describe(), config=claim.asset.config,
+            base=outputs.current_id(tx, self._services.project, *claim.step.place), dependants=self._behind(claim.step.place),
+            now=settled.at,
+        )  # fmt: skip
 
     def _audit_failure(self, tx: Transaction, settled: Settlement, ending: Ending) -> None:
         claim = settled.claim
@@ -282,6 +317,10 @@ class Steps:
     def where(self, step: Step) -> dict[str, Any]:
         """The fields every event of the step has."""
         return {"asset": step.asset, "partition": step.partition, "run_id": self._run_id, "trace_id": self._trace_id}
+
+
+def _columns(record: OutputRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
 _ATTEMPT_STATUS = {

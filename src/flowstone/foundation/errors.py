@@ -67,6 +67,30 @@ class HeldError(UsageError):
     type = "held"
 
 
+class ApprovalError(UsageError):
+    """The decision is not one that this person can make now."""
+
+    type = "approval_refused"
+
+
+class AlreadyDecidedError(ApprovalError):
+    """It is decided already; nothing changed."""
+
+    type = "already_decided"
+
+
+class CandidateChangedError(ApprovalError):
+    """What was asked about is not what it was: the request is void."""
+
+    type = "candidate_changed"
+
+
+class SignatureError(UsageError):
+    """The signature does not prove who made it."""
+
+    type = "signature_refused"
+
+
 class PartitionError(UsageError):
     """The partition key is not one this asset has."""
 

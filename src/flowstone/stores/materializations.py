@@ -75,9 +75,31 @@ def _conclude() -> Update:
     return update(materialization).where(*place, materialization.c.status == "retrying").values(**changes, not_before=None)
 
 
+def _decide() -> Update:
+    changes: dict[str, Any] = {
+        "status": bindparam("new"),
+        "reason": bindparam("why"),
+        "message": bindparam("text"),
+        "output": bindparam("made"),
+        "not_before": bindparam("until"),
+    }
+    waiting = (materialization.c.id == bindparam("row"), materialization.c.status == "waiting")
+    return update(materialization).where(*waiting).values(**changes)
+
+
+def _waiting_at() -> Select[Any]:
+    place = (
+        materialization.c.project == bindparam("p"),
+        materialization.c.asset == bindparam("a"),
+        materialization.c.partition == bindparam("k"),
+        materialization.c.status == "waiting",
+    )
+    return select(materialization.c.id, materialization.c.run_id).where(*place).order_by(materialization.c.id)
+
+
 def _cancel() -> Update:
     status = materialization.c.status
-    unended = (materialization.c.run_id == bindparam("r"), or_(status == "running", status == "retrying"))
+    unended = (materialization.c.run_id == bindparam("r"), or_(status == "running", status == "retrying", status == "waiting"))
     changes: dict[str, Any] = {
         "status": "cancelled",
         "reason": bindparam("why"),
@@ -89,7 +111,7 @@ def _cancel() -> Update:
 
 def _open() -> Select[Any]:
     status = materialization.c.status
-    unended = (materialization.c.run_id == bindparam("r"), or_(status == "running", status == "retrying"))
+    unended = (materialization.c.run_id == bindparam("r"), or_(status == "running", status == "retrying", status == "waiting"))
     return select(materialization.c.asset, materialization.c.partition).where(*unended).order_by(materialization.c.id)
 
 
@@ -188,6 +210,26 @@ def conclude(  # noqa: PLR0913 - a row's key and how it ended
     return int(tx.execute(_number, place).fetchone()[0])
 
 
+def decide(
+    tx: Transaction,
+    row: int,
+    status: str,
+    *,
+    reason: str = "",
+    message: str = "",
+    output: str = "",
+    not_before: int | None = None,
+) -> bool:
+    """Move a waiting materialization on, because what it waits for was decided; ``False`` when it does not wait."""
+    values = {"row": row, "new": status, "why": reason, "text": message, "made": output, "until": not_before}
+    return bool(tx.execute(_decide, values).rowcount == 1)
+
+
+def waiting_at(tx: Transaction, project: str, asset: str, partition: str) -> list[tuple[int, str]]:
+    """The materializations that wait for a decision about an asset's partition, and the runs they belong to."""
+    return [(row[0], row[1]) for row in tx.execute(_waiting_at, {"p": project, "a": asset, "k": partition}).fetchall()]
+
+
 def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> list[tuple[str, str]]:
     """End what a run has begun and not ended; return the assets and partitions that were."""
     open_ = [(row[0], row[1]) for row in tx.execute(_open, {"r": run_id}).fetchall()]
@@ -219,6 +261,16 @@ def of_run(connection: Connection, run_id: str) -> list[MaterializationRecord]:
     """The materializations of a run that have begun or ended; pending ones have no row."""
     query = select(materialization).where(materialization.c.run_id == run_id).order_by(materialization.c.id)
     return [MaterializationRecord.of(row) for row in connection.execute(query).mappings()]
+
+
+def find(connection: Connection, ids: Iterable[int]) -> list[MaterializationRecord]:
+    """The materializations with these numbers, in order."""
+    wanted, found = list(ids), []
+    for begin in range(0, len(wanted), 500):
+        query = select(materialization).where(materialization.c.id.in_(wanted[begin : begin + 500]))
+        rows = connection.execute(query.order_by(materialization.c.id)).mappings()
+        found += [MaterializationRecord.of(row) for row in rows]
+    return found
 
 
 def _attempts() -> Select[Any]:

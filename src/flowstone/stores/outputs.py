@@ -50,6 +50,28 @@ def _replaced() -> Select[Any]:
     return select(current_output.c.output).where(*key)
 
 
+def _current_id() -> Select[Any]:
+    key = (
+        current_output.c.project == bindparam("p"),
+        current_output.c.asset == bindparam("a"),
+        current_output.c.partition == bindparam("k"),
+    )
+    return select(current_output.c.output).where(*key)
+
+
+def _overtaken() -> Select[Any]:
+    mine, now = output.alias("mine"), output.alias("now")
+    same = and_(
+        current_output.c.project == mine.c.project,
+        current_output.c.asset == mine.c.asset,
+        current_output.c.partition == mine.c.partition,
+    )
+    joined = mine.join(current_output, same).join(now, now.c.id == current_output.c.output)
+    return (
+        select(now.c.version, mine.c.version, now.c.digest, mine.c.digest).select_from(joined).where(mine.c.id == bindparam("o"))
+    )
+
+
 _point = upserting(current_output, "project", "asset", "partition")
 
 
@@ -72,6 +94,24 @@ def withdraw(tx: Transaction, project: str, asset: str, partition: str, id: str)
 def replaced(tx: Transaction, project: str, asset: str, partition: str, id: str) -> bool:
     """Whether the current output is another one than *id*; none is no other one."""
     return tx.execute(_replaced, {"p": project, "a": asset, "k": partition, "o": id}).fetchone() is not None
+
+
+def current_id(tx: Transaction, project: str, asset: str, partition: str) -> str:
+    """The current output of an asset's partition, empty when there is none."""
+    row = tx.execute(_current_id, {"p": project, "a": asset, "k": partition}).fetchone()
+    return str(row[0]) if row is not None else ""
+
+
+def is_overtaken(tx: Transaction, id: str) -> bool:
+    """Whether a newer version than this output is the current one."""
+    row = tx.execute(_overtaken, {"o": id}).fetchone()
+    return row is not None and row[0] > row[1]
+
+
+def has_changed(tx: Transaction, id: str) -> bool:
+    """Whether the current value is another one than that of this output; none is no other one."""
+    row = tx.execute(_overtaken, {"o": id}).fetchone()
+    return row is not None and row[2] != row[3]
 
 
 _FIELDS = OutputRecord.__struct_fields__

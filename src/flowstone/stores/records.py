@@ -113,6 +113,60 @@ class OutputRecord(Record, frozen=True, kw_only=True):
     gone_at: int | None = None
 
 
+class ApprovalRecord(Record, frozen=True, kw_only=True):
+    """A request for approval, and what became of it."""
+
+    id: str
+    project: str
+    kind: str
+    """``after``: about a candidate; ``before``: about computing one; ``weakening``: about a gate that protects less."""
+    status: str
+    pipeline: str
+    asset: str
+    partition: str
+    run_id: str
+    trace_id: str
+    materialization: int
+    output: str
+    digest: str
+    policy: dict[str, Any]
+    facts: dict[str, Any]
+    requester: str
+    identity: str
+    requested_at: int
+    deadline: int | None
+    next_at: int | None
+    reminders: int
+    escalated_at: int | None
+    ended_at: int | None
+    decided_by: str
+    decided_identity: str
+    reason: str
+    version: int
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The asset and its encoded partition."""
+        return (self.asset, self.partition)
+
+
+class VoteRecord(msgspec.Struct, frozen=True):
+    """What one person said to a request."""
+
+    id: int
+    approval: str
+    decision: str
+    verdict: str
+    voter: str
+    identity: str
+    comment: str
+    digest: str
+    at: int
+    seen: dict[str, Any]
+    signature: str
+    key: str
+
+
 class HoldRecord(Record, frozen=True, kw_only=True):
     """What must not be collected, erased or pruned: an output, an asset or one of its partitions, a run; empty stands for any."""
 

@@ -14,6 +14,9 @@ from flowstone.stores.records import RunRecord
 from flowstone.stores.statements import Inserting, beginning
 from flowstone.stores.tables import run
 
+APPROVAL, DECIDED = "approval", "decided"
+"""Why a run waits: for people, or, since they have decided, for somebody to go on with it."""
+
 _insert = Inserting(run)
 
 
@@ -23,6 +26,11 @@ def _move() -> Update:
         .where(run.c.id == bindparam("run_id"), run.c.status == bindparam("expected"), run.c.process == bindparam("held"))
         .values(status=bindparam("new"), process=bindparam("holder"), outcome=bindparam("result"), ended_at=bindparam("end"))
     )
+
+
+def _decided() -> Update:
+    suspended = (run.c.id == bindparam("run_id"), run.c.status == "waiting", run.c.outcome == to_json({"reason": APPROVAL}))
+    return update(run).where(*suspended).values(outcome=to_json({"reason": DECIDED}))
 
 
 def _request_cancel() -> Update:
@@ -70,6 +78,11 @@ def move(
     return bool(tx.execute(_move, {"run_id": run_id, **values}).rowcount == 1)
 
 
+def decided(tx: Transaction, run_id: str) -> bool:
+    """Note that a run that waits for people may go on; ``False`` when it does not wait for them."""
+    return bool(tx.execute(_decided, {"run_id": run_id}).rowcount == 1)
+
+
 def request_cancel(tx: Transaction, run_id: str, at: int) -> bool:
     """Ask for the end of a running run; ``False`` when it does not run, or was asked already."""
     return bool(tx.execute(_request_cancel, {"run_id": run_id, "at": at}).rowcount == 1)
@@ -79,6 +92,11 @@ def is_cancel_requested(tx: Transaction, run_id: str) -> bool:
     """Whether the end of the run was asked for; nobody asks before this transaction has ended."""
     row = tx.execute(_requested, {"run_id": run_id}).fetchone()
     return row is not None and row[0] is not None
+
+
+def lock(tx: Transaction, run_id: str) -> None:
+    """Keep the run as it is until the transaction ends."""
+    tx.execute(_requested, {"run_id": run_id}).fetchone()
 
 
 def plan_in(tx: Transaction, run_id: str) -> str:
@@ -105,6 +123,13 @@ def recent(connection: Connection, project: str, *, limit: int = 20, status: str
     if status:
         query = query.where(run.c.status == status)
     rows = connection.execute(query.order_by(run.c.requested_at.desc(), run.c.id).limit(limit))
+    return [_record(row) for row in rows.mappings()]
+
+
+def to_go_on(connection: Connection, project: str) -> list[RunRecord]:
+    """The runs that wait, and may go on since people have decided; the oldest first."""
+    waiting = (run.c.project == project, run.c.status == "waiting", run.c.outcome == to_json({"reason": DECIDED}))
+    rows = connection.execute(select(*_shown).where(*waiting).order_by(run.c.requested_at, run.c.id))
     return [_record(row) for row in rows.mappings()]
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from flowstone.events.catalogue import attention, auditing, keeping, materializations, runs, storage, telemetry
+from flowstone.events.catalogue import attention, auditing, decisions, keeping, materializations, runs, storage, telemetry
 from flowstone.events.catalogue.attention import *  # noqa: F403 - rooms above name events from here, wherever they are declared
 from flowstone.events.catalogue.auditing import *  # noqa: F403
+from flowstone.events.catalogue.decisions import *  # noqa: F403
 from flowstone.events.catalogue.keeping import *  # noqa: F403
 from flowstone.events.catalogue.materializations import *  # noqa: F403
 from flowstone.events.catalogue.runs import *  # noqa: F403
@@ -29,5 +30,7 @@ def _declared(subjects: tuple[ModuleType, ...]) -> dict[str, type[Event]]:
     return {cls.name: cls for cls in found}
 
 
-CATALOGUE: dict[str, type[Event]] = _declared((runs, materializations, storage, keeping, auditing, attention, telemetry))
+CATALOGUE: dict[str, type[Event]] = _declared(
+    (runs, materializations, storage, decisions, keeping, auditing, attention, telemetry)
+)
 """Every declared event class by name, in order of declaration."""

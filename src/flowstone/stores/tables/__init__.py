@@ -23,6 +23,8 @@ from flowstone.stores.tables.data import current_output as current_output
 from flowstone.stores.tables.data import hold as hold
 from flowstone.stores.tables.data import lineage as lineage
 from flowstone.stores.tables.data import output as output
+from flowstone.stores.tables.decisions import approval as approval
+from flowstone.stores.tables.decisions import approval_vote as approval_vote
 from flowstone.stores.tables.evidence import error as error
 from flowstone.stores.tables.evidence import error_group as error_group
 from flowstone.stores.tables.evidence import event as event
@@ -34,4 +36,4 @@ from flowstone.stores.tables.work import process as process
 from flowstone.stores.tables.work import run as run
 from flowstone.stores.tables.work import slot as slot
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"

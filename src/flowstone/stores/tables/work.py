@@ -92,6 +92,17 @@ Index(
     info={"where": _running},
 )
 
+# The few that wait for people: what a decision settles, without a look at the history.
+_waiting = materialization.c.status == "waiting"
+Index(
+    "materialization_waiting",
+    materialization.c.project,
+    materialization.c.asset,
+    materialization.c.partition,
+    sqlite_where=_waiting,
+    info={"where": _waiting},
+)
+
 attempt = Table(
     "attempt",
     metadata,

@@ -1,0 +1,201 @@
+"""The half of a gate that holds the store: a run asks people, and what becomes of everybody who waits for their answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from flowstone.approvals import transitions
+from flowstone.approvals.eligibility import Person
+from flowstone.approvals.transitions import Question
+from flowstone.audit import approval_acts
+from flowstone.audit.recorder import Who
+from flowstone.execution.decision import Facts, Made
+from flowstone.execution.outcome import Asked
+from flowstone.execution.plan import Place
+from flowstone.execution.services import Services
+from flowstone.foundation.serialize import digest_of, from_json
+from flowstone.stores import approvals, materializations, runs
+from flowstone.stores.database import Transaction
+from flowstone.stores.records import ApprovalRecord, OutputRecord
+
+LISTED = 50
+"""Names of dependants, and inputs, that a request keeps."""
+
+
+class Requester(NamedTuple):
+    """The run that asks, and on whose behalf; *author* is that of the commit it runs, an e-mail address."""
+
+    pipeline: str
+    run_id: str
+    trace_id: str
+    who: Who
+    author: str = ""
+
+
+def binding(facts: Facts) -> str:
+    """What a decision before the computation is about: the digest of all that would go into it."""
+    return digest_of(["before", *facts])
+
+
+def config_of(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each config value an asset declares the digest of what it is now, and that of its default."""
+    return {name: [digest_of(given.get(name, default)), digest_of(default)] for name, default in declared.items()}
+
+
+def config_changed(facts: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether a config value is another one than when people were asked."""
+    kept = facts.get("config", {}).items()
+    return any((digest_of(given[name]) if name in given else default) != then for name, (then, default) in kept)
+
+
+class Asking:
+    """Asks on behalf of one run."""
+
+    def __init__(self, services: Services, requester: Requester) -> None:
+        self._services, self._requester = services, requester
+
+    def about(
+        self,
+        tx: Transaction,
+        id: str,
+        row: int,
+        candidate: OutputRecord,
+        asked: Asked,
+        policy: Mapping[str, Any],
+        *,
+        config: Mapping[str, Any],
+        base: str,
+        dependants: Iterable[str],
+        now: int,
+    ) -> ApprovalRecord:
+        """Ask about a *candidate* that was stored; an older open question about the same place is void."""
+        facts = {
+            "message": asked.message, "context": from_json(asked.context) if asked.context else {},
+            "changes": from_json(asked.changes) if asked.changes else {}, "base": base,
+            "config": config_of(config, self._services.config), **self._common(dependants),
+        }  # fmt: skip
+        place = (candidate.asset, candidate.partition)
+        return self._ask(tx, id, row, "after", place, candidate.id, candidate.digest, facts, policy, now)
+
+    def before(
+        self,
+        tx: Transaction,
+        id: str,
+        row: int,
+        place: Place,
+        facts: Facts,
+        inputs: Iterable[Made],
+        policy: Mapping[str, Any],
+        *,
+        because: str,
+        dependants: Iterable[str],
+        now: int,
+    ) -> ApprovalRecord:
+        """Ask whether something may be computed, from exactly what would go into it now."""
+        told = {
+            "message": str(policy["message"]), "because": because, "made_of": facts._asdict(),
+            "inputs": [list(made) for made in inputs][:LISTED], **self._common(dependants),
+        }  # fmt: skip
+        return self._ask(tx, id, row, "before", place, "", binding(facts), told, policy, now)
+
+    def weakening(
+        self,
+        tx: Transaction,
+        id: str,
+        row: int,
+        place: Place,
+        digest: str,
+        old: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        now: int,
+    ) -> ApprovalRecord:
+        """Ask, by the *old* policy of a gate, whether it may protect less; *digest* is that of the new one."""
+        return self._ask(tx, id, row, "weakening", place, "", digest, {**facts, **self._common(())}, old, now)
+
+    def _common(self, dependants: Iterable[str]) -> dict[str, Any]:
+        who, names = self._requester.who, sorted(set(dependants))
+        return {
+            "dependants": names[:LISTED], "dependants_count": len(names), "author": self._requester.author,
+            "machine": self._services.people.is_machine(who.actor),
+        }  # fmt: skip
+
+    def _ask(  # noqa: PLR0913, PLR0917 - the columns of its row
+        self,
+        tx: Transaction,
+        id: str,
+        row: int,
+        kind: str,
+        place: Place,
+        output: str,
+        digest: str,
+        facts: Mapping[str, Any],
+        policy: Mapping[str, Any],
+        now: int,
+    ) -> ApprovalRecord:
+        services, by = self._services, self._requester
+        redacted = services.dispatcher.redactor.value(dict(facts))
+        question = Question(
+            kind, by.pipeline, *place, by.run_id, by.trace_id, row, output, digest, redacted, by.who.actor, by.who.identity
+        )
+        while (made := transitions.ask(tx, services.project, id, question, policy, now)) is None:
+            older = approvals.locked_at(tx, services.project, *place)
+            if older is not None:
+                what = f"a newer candidate, {output}," if output else "a newer request"
+                why = f"{what} of {by.run_id} took its place"
+                void(tx, services, older, Person(*by.who), why, now)
+        services.audit.tell(tx, approval_acts.requested(made), by.who, now, version=1, run_id=by.run_id, trace_id=by.trace_id)
+        return made
+
+
+def void(tx: Transaction, services: Services, asked: ApprovalRecord, by: Person, why: str, now: int) -> bool:
+    """End a request whose subject is not what it was; those who wait for it decide again. ``False`` when it moved meanwhile."""
+    if not transitions.end(tx, asked, "invalidated", by, why, now):
+        return False
+    tell_ended(tx, services, asked.id, now, Who(by.id, by.identity))
+    release(tx, services, asked, "invalidated", why, now)
+    return True
+
+
+def cancel(tx: Transaction, services: Services, asked: ApprovalRecord, who: Who, why: str, now: int) -> bool:
+    """End the request of a run that was cancelled, whose step has ended with it; others that wait decide again."""
+    if not transitions.end(tx, asked, "cancelled", Person(*who), why, now):
+        return False
+    tell_ended(tx, services, asked.id, now, who)
+    release(tx, services, asked, "cancelled", why, now)
+    return True
+
+
+def tell_ended(tx: Transaction, services: Services, id: str, now: int, who: Who) -> None:
+    """Audit that a request has ended by itself or by somebody who is no voter."""
+    if not services.audit.is_on:
+        return
+    asked = approvals.locked(tx, id)
+    assert asked is not None
+    act = approval_acts.ended(asked, None)
+    services.audit.tell(tx, act, who, now, version=asked.version, run_id=asked.run_id, trace_id=asked.trace_id)
+
+
+def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: str, message: str, now: int) -> list[str]:
+    """Settle everybody who waits for the request that has ended as *status*; return the runs that may go on.
+
+    The request's own step ends with it, unless it is to be decided again. Others have waited for the same answer: what was
+    approved they can take, what was refused is refused for them, too.
+    """
+    project, place = services.project, asked.place
+    for run_id in sorted({run_id for _, run_id in materializations.waiting_at(tx, project, *place)}):
+        runs.lock(tx, run_id)  # a run that is being put aside sees the decision, or the decision sees the run put aside
+    freed = []
+    for row, run_id in materializations.waiting_at(tx, project, *place):
+        own = row == asked.materialization
+        if status in ("rejected", "expired"):
+            materializations.decide(tx, row, status, reason=status, message=message)
+        elif own and status == "approved" and asked.kind == "after":
+            materializations.decide(tx, row, "success", output=asked.output)
+        elif own and status == "cancelled":
+            materializations.decide(tx, row, "cancelled", reason="cancelled", message=message)
+        else:
+            materializations.decide(tx, row, "retrying", not_before=now)
+        runs.decided(tx, run_id)
+        freed.append(run_id)
+    return list(dict.fromkeys(freed))
