@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flowstone.app import sampling
+from flowstone.app.approving import Approvals
 from flowstone.app.audit_views import EntryView, HeadView, Printed, head_view, views
 from flowstone.app.evidence import parts
 from flowstone.app.holding import said
@@ -238,9 +239,10 @@ class AuditLog:
 
 
 class Auditing(Observing):
-    """What can be observed of :class:`FlowStone`, and its audit log."""
+    """What can be observed of :class:`FlowStone`, its audit log, and what people are asked."""
 
     def __init__(self, deployment: Deployment, pipeline: Pipeline | None, actor: Actor) -> None:
         super().__init__(deployment, pipeline)
         self._actor = actor
         self.audit = AuditLog(deployment, actor)
+        self.approvals = Approvals(deployment, actor)

@@ -48,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     executor: Executor | None
     jobs: int | None
     if_running: IfRunning
+    wait: float
     traceparent: str | None
     tracestate: str | None
 
@@ -106,6 +107,7 @@ class FlowStone(Keeping):
         executor: Executor | None = None,
         jobs: int | None = None,
         if_running: IfRunning = "wait",
+        wait: float = 0.0,
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> RunResult:
@@ -114,7 +116,8 @@ class FlowStone(Keeping):
         What is up to date is reused unless *force* (targets only). *deps=False* takes inputs as they are now. Bodies run in
         *executor* (``inline``, ``thread``, ``process``; default: the setting ``run.executor``), at most *jobs* at once.
         *if_running*: when another run has one of the targets in its plan, ``wait`` for it step by step, ``skip`` this run, or
-        ``fail``. Failures are in the result; what stops the run itself is raised, and the run can be resumed. Inside an event
+        ``fail``. When all that is left waits for people to approve, the run is put aside after *wait* seconds: ``waiting``, to be
+        resumed. Failures are in the result; what stops the run itself is raised, and the run can be resumed. Inside an event
         loop the work is done in a thread, while the loop stands still: there, await :meth:`arun`.
 
         *traceparent* (with its *tracestate*) is the W3C header of the span that asks for the run, which becomes part of its
@@ -122,7 +125,7 @@ class FlowStone(Keeping):
         ``TRACESTATE``, else a new trace.
         """
         options = RunOptions(
-            partition=partition, force=force, deps=deps, executor=executor, jobs=jobs, if_running=if_running,
+            partition=partition, force=force, deps=deps, executor=executor, jobs=jobs, if_running=if_running, wait=wait,
             traceparent=traceparent, tracestate=tracestate,
         )  # fmt: skip
         run_id, stopping = self._deployment.ids.new("run"), self._deployment.stopping
@@ -144,10 +147,11 @@ class FlowStone(Keeping):
         executor: Executor | None = None,
         jobs: int | None = None,
         if_running: IfRunning = "wait",
+        wait: float = 0.0,
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> RunResult:
-        how, parent = self._how(executor, jobs), requested_parent(traceparent, tracestate)
+        how, parent = self._how(executor, jobs, wait), requested_parent(traceparent, tracestate)
         if self._deployment.is_new():
             self._plan(targets, partition, deps=deps)  # what cannot be planned makes no database
         self._deployment.deliver_beside()
@@ -162,14 +166,14 @@ class FlowStone(Keeping):
         result = work.start(plan, request, force=force, if_running=if_running, run_id=run_id, parent=parent)
         return self._collected(services, result)
 
-    def resume(self, run_id: str, *, executor: Executor | None = None, jobs: int | None = None) -> RunResult:
-        """Go on with a run that was interrupted, or whose process died; what it has finished is kept."""
+    def resume(self, run_id: str, *, executor: Executor | None = None, jobs: int | None = None, wait: float = 0.0) -> RunResult:
+        """Go on with a run that waited for people, was interrupted, or whose process died; what it has finished is kept."""
         self._deployment.deliver_beside()
         services = self._deployment.existing()
         self._require_log()
         with services.database.reading() as connection:
             found = runs.find(connection, self.settings.project, run_id)
-        how = self._how(executor or found.request.get("executor"), jobs or found.request.get("jobs"))
+        how = self._how(executor or found.request.get("executor"), jobs or found.request.get("jobs"), wait)
         work, stopping = Runs(services, self._needed(), self._actor, self._provenance(), how), self._deployment.stopping
         return self._collected(services, apart(lambda: work.resume(found), lambda: stopping.suspend(found.id, interrupt_thread)))
 
@@ -275,7 +279,7 @@ class FlowStone(Keeping):
         now = as_datetime(self._deployment.clock.now_ns())
         return Planner(self._needed(), self.settings.project, database, now).plan(listings.names(targets), partition, deps=deps)
 
-    def _how(self, executor: str | None, jobs: int | None) -> How:
+    def _how(self, executor: str | None, jobs: int | None, wait: float) -> How:
         """Where bodies run and how many at once, as asked for here, else as it is set."""
         chosen = executor or self.settings.run.executor
         if chosen not in EXECUTORS:
@@ -283,7 +287,9 @@ class FlowStone(Keeping):
         wanted = self.settings.run.jobs if jobs is None else jobs
         if wanted is not None and (type(wanted) is not int or wanted < 1):
             raise UsageError(f"jobs={wanted!r}: a whole number of at least 1 is needed")
-        return How(chosen, wanted)
+        if not wait >= 0:
+            raise UsageError(f"wait={wait!r}: a number of seconds is needed")
+        return How(chosen, wanted, wait)
 
     def _require_log(self) -> None:
         """Refuse to run where the audit log was set back, if that is wanted."""

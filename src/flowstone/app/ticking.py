@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from flowstone.app.messages import channels_of
@@ -12,13 +13,15 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.automation.deadlines import Deadlines, Late
 from flowstone.automation.tick import Duty, Tick, Ticked
-from flowstone.execution.run import Actor
+from flowstone.execution.deciding import Deciding
+from flowstone.execution.run import Actor, Runs
 from flowstone.execution.services import Services
 from flowstone.foundation.errors import NotFoundError, did_you_mean
 from flowstone.foundation.settings import DAY
 from flowstone.notifications.channels import Undelivered
 from flowstone.notifications.delivery import SEND_SECONDS, describe
 from flowstone.notifications.message import Message
+from flowstone.stores import runs
 
 DELIVER_SECONDS = 60.0
 NAMED = 5
@@ -36,11 +39,13 @@ def duties(deployment: Deployment, services: Services, actor: Actor) -> list[Dut
     """The duties, in order: each may be done at any time, again and again, by anybody."""
     return [
         Duty("dead work", lambda: _reap(deployment)),
+        Duty("approvals", lambda: _settle_approvals(services)),
         Duty("due times", lambda: _mark(services)),
         Duty("messages", lambda: _deliver(deployment, services)),
         Duty("metrics", lambda: _fold(deployment, services)),
         Duty("audit", lambda: _seal(deployment)),
         Duty("prune", lambda: _prune(deployment, actor), every=DAY),
+        Duty("runs", lambda: _go_on(deployment, services, actor)),
     ]
 
 
@@ -49,6 +54,31 @@ def _reap(deployment: Deployment) -> str:
     if not deployment.freed:
         return "nothing was left by dead processes"
     return f"{_named(deployment.freed)} of dead processes: flowstone run --resume {deployment.freed[0]}"
+
+
+def _settle_approvals(services: Services) -> str:
+    done = Deciding(services).settle_due()
+    counts = Counter("reminded of" if one.status == "pending" else one.status for one in done)
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "nothing is due"
+
+
+def _go_on(deployment: Deployment, services: Services, actor: Actor) -> str:
+    """Go on with the runs that people have decided about, where their code is at hand."""
+    with services.database.reading() as connection:
+        waiting = runs.to_go_on(connection, services.project)
+    if not waiting:
+        return "none waits for anything but people"
+    pipeline = deployment.pipeline
+    if pipeline is None:
+        return f"{_named([run.id for run in waiting])} may go on: flowstone run --resume {waiting[0].id}"
+    work = Runs(services, pipeline, actor, {})
+    done = []
+    for run in waiting:
+        if run.definition == pipeline.digest():
+            done.append(f"{run.id} {work.resume(run).status}")
+        else:
+            done.append(f"{run.id} was requested with another definition")
+    return _named(done)
 
 
 def _mark(services: Services) -> str:

@@ -19,6 +19,7 @@ from flowstone.app.pipelines import reference_of
 from flowstone.app.runtime import Runtime
 from flowstone.app.sealing import Sealing
 from flowstone.app.telemetry import Telemetry
+from flowstone.approvals.eligibility import Rules
 from flowstone.assets.pipeline import Pipeline
 from flowstone.audit.recorder import Recorder, Who
 from flowstone.execution import lost
@@ -194,8 +195,19 @@ class Deployment:
         return Services(
             self.settings.project, database, self.dispatcher, self.io, self.ids, self.clock, runtime.capture, process,
             random.random, self.stopping, self._reap, self._lane, self.resources, self._end_run, self.settings.config,
-            runtime.resolve_secret, self.telemetry.tracing, recorder,
+            runtime.resolve_secret, self.telemetry.tracing, recorder, self.people(),
         )  # fmt: skip
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The pipeline, where its code was loaded."""
+        return self._pipeline
+
+    def people(self) -> Rules:
+        """Who may decide about what waits for approval; on a build server its own user is no person."""
+        chosen, own = self.settings.approvals, self.who
+        machines = (*chosen.machines, own.actor) if os.environ.get("CI") and own.identity == "os" else chosen.machines
+        return Rules(chosen.allow_asserted, chosen.groups, machines)
 
     def _reap(self) -> None:
         """Settle what dead processes left behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import cast, get_args
@@ -20,7 +21,23 @@ from flowstone.cli.signals import Graceful
 from flowstone.cli.words import counted
 from flowstone.execution.preview import Preview
 from flowstone.execution.run import IfRunning
+from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.durations import parse_duration
 from flowstone.foundation.errors import UsageError
+
+
+WAITING = 3
+"""The exit code of a run that waits for people."""
+
+
+def waiting_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float:  # noqa: ARG001 - click's signature
+    """The seconds to wait for people."""
+    if value is None:
+        return 0.0
+    try:
+        return math.inf if value == "forever" else parse_duration(value) / NANOSECONDS
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}", hint="--wait, or --wait=8h") from error
 
 
 @click.command(short_help="Materialize assets and what they need.")
@@ -36,6 +53,21 @@ from flowstone.foundation.errors import UsageError
     type=click.Choice(get_args(IfRunning)),
     default="wait",
     help="When another run works on a target: wait for it (default), skip this run, or fail.",
+)
+@click.option(
+    "--wait",
+    is_flag=False,
+    flag_value="forever",
+    metavar="TIME",
+    callback=waiting_time,
+    help="Wait for people to approve, for ever or for a time such as 8h, instead of ending with exit code 3.",
+)
+@click.option(
+    "--waiting-exit-code",
+    type=click.IntRange(0, 255),
+    default=WAITING,
+    metavar="N",
+    help="The exit code when the run waits for people; default 3.",
 )
 @click.option(
     "--grace", metavar="SECONDS", type=click.FloatRange(0), help="What may still finish after SIGTERM; default: settings."
@@ -55,6 +87,8 @@ def run(  # noqa: PLR0913, PLR0917 - click hands over every option
     executor: Executor | None,
     jobs: int | None,
     if_running: IfRunning,
+    wait: float,
+    waiting_exit_code: int,
     grace: float | None,
     resume: str | None,
     traceparent: str | None,
@@ -63,7 +97,8 @@ def run(  # noqa: PLR0913, PLR0917 - click hands over every option
 ) -> None:
     """Materialize TARGETS (default: every asset) and what they need; what is up to date is reused.
 
-    Exit codes: 0 done, 1 a materialization failed or the run was cancelled, 2 bad usage or input, 130 and 143 interrupted.
+    Exit codes: 0 done, 1 a materialization failed or the run was cancelled, 2 bad usage or input, 3 people must approve first,
+    130 and 143 interrupted.
     """
     if resume and (targets or partition or force or no_deps or dry_run or traceparent or if_running != "wait"):
         raise UsageError("--resume goes on with what the run was asked for", hint="leave out targets and other options")
@@ -76,16 +111,18 @@ def run(  # noqa: PLR0913, PLR0917 - click hands over every option
         with _exporting(flow, listen), Graceful(flow, grace), shown as console:
             flow.on_print(console.echo)
             if resume:
-                result = flow.resume(resume, executor=executor, jobs=jobs)
+                result = flow.resume(resume, executor=executor, jobs=jobs, wait=wait)
             else:
                 result = flow.run(
                     targets or None, partition=partition, force=force, deps=not no_deps, executor=executor, jobs=jobs,
-                    if_running=if_running, traceparent=traceparent,
+                    if_running=if_running, wait=wait, traceparent=traceparent,
                 )  # fmt: skip
         if result.status == "skipped":
             console.console.print(Text(f"Nothing was begun: {result.run_id} works on it. flowstone show {result.run_id}"))
             return
         footer(flow, result, console.console)
+    if result.asks:
+        ctx.exit(waiting_exit_code)
     if result.status == "waiting":
         raise Terminated(result.run_id)
     if not result.ok:

@@ -260,7 +260,7 @@ class Session:
         """Take in what people have decided about what waits for them; return whether anything has moved."""
         waiting = {self.steps.tries[place].row: place for place in self.schedule.waiting}
         with self.services.database.reading() as connection:
-            rows = [row for row in materializations.find(connection, waiting) if row.status != "waiting"]
+            rows = [row for row in materializations.find(connection, waiting) if row.status not in ("running", "waiting")]
             made = outputs.find(connection, [row.output for row in rows if row.output])
         for row in rows:
             output = made.get(row.output)

@@ -32,6 +32,7 @@ from flowstone.foundation.checks import (
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.durations import parse_duration, show_duration
 from flowstone.foundation.errors import SettingsError, did_you_mean
+from flowstone.foundation.people import MACHINES, NOBODY, ApprovalSettings, groups
 
 FILES = ("flowstone.toml", "pyproject.toml")
 PREFIX = "FLOWSTONE_"
@@ -88,6 +89,16 @@ KEYS: dict[str, Key] = {
     "audit.anchors": Key(
         texts, (), "where signed tree heads of the audit log are kept as well: file:/a/folder of another volume, or log"
     ),
+    "approvals.allow_asserted": Key(
+        a_flag,
+        False,
+        "whether who only says who they are (--as, FLOWSTONE_ACTOR) may decide, be one of a quorum, or of four eyes",
+    ),
+    "approvals.allowed_signers": Key(
+        a_text, None, "file of the SSH keys that people sign decisions with, as ssh-keygen(1) describes ALLOWED SIGNERS"
+    ),
+    "approvals.groups": Key(groups, NOBODY, "the people of each group, as a table of lists of names"),
+    "approvals.machines": Key(texts, MACHINES, "names of who requests runs and is no person: four eyes then needs two people"),
     "metrics.max_series": Key(
         a_number, 1_000, "sets of label values a metric may have; what is beyond is counted under __overflow__"
     ),
@@ -177,6 +188,7 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     run: RunSettings = field(default_factory=RunSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     metrics: MetricSettings = field(default_factory=MetricSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     redaction_patterns: tuple[str, ...] = ()
@@ -199,6 +211,10 @@ class Settings:
             **_as_text(self.retention),
             "audit.enabled": self.audit.enabled, "audit.name": self.audit.name, "audit.seal": self.audit.seal,
             "audit.strict": self.audit.strict, "audit.anchors": list(self.audit.anchors),
+            "approvals.allow_asserted": self.approvals.allow_asserted,
+            "approvals.allowed_signers": str(self.approvals.allowed_signers) if self.approvals.allowed_signers else None,
+            "approvals.groups": {name: list(people) for name, people in self.approvals.groups.items()},
+            "approvals.machines": list(self.approvals.machines),
             "metrics.max_series": self.metrics.max_series, "metrics.token": self.metrics.token,
             "telemetry.otel": self.telemetry.otel,
             "redaction.patterns": list(self.redaction_patterns),
@@ -280,6 +296,7 @@ def _resolve(values: dict[str, Any], sources: dict[str, str], file: Path | None,
         logs=LogSettings(parsed["logs.level"], parsed["logs.format"], parsed["logs.max_lines"], parsed["logs.max_run_lines"]),
         retention=_retention(parsed),
         audit=_audit(parsed, url),
+        approvals=_approvals(parsed, base),
         metrics=MetricSettings(parsed["metrics.max_series"], parsed["metrics.token"]),
         telemetry=TelemetrySettings(parsed["telemetry.otel"]),
         redaction_patterns=parsed["redaction.patterns"],
@@ -299,6 +316,12 @@ def _run(parsed: Mapping[str, Any]) -> RunSettings:
 def _audit(parsed: Mapping[str, Any], url: str) -> AuditSettings:
     values = {name: parsed[f"audit.{name}"] for name in ("anchors", "enabled", "name", "strict")}
     return AuditSettings(**values, seal=parsed["audit.seal"] or ("auto" if url.startswith("sqlite") else "tick"))
+
+
+def _approvals(parsed: Mapping[str, Any], base: Path) -> ApprovalSettings:
+    signers = parsed["approvals.allowed_signers"]
+    values = {name: parsed[f"approvals.{name}"] for name in ("allow_asserted", "groups", "machines")}
+    return ApprovalSettings(**values, allowed_signers=(base / signers).resolve() if signers else None)
 
 
 def _retention(parsed: Mapping[str, Any]) -> RetentionSettings:
