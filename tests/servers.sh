@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs the servers that some tests talk to, Prometheus and Alertmanager, where apt can: as root, or by sudo without a password.
+# Installs what some tests talk to, where apt can: Prometheus, Alertmanager and OpenSSH's client; as root, or by sudo without a password.
 # Nothing is started. Where it cannot be done it says why and ends well: those tests are then skipped, visibly, except where CI=true.
 
 set -u
 
 missing=
-for program in prometheus promtool prometheus-alertmanager amtool; do
+for program in prometheus promtool prometheus-alertmanager amtool ssh-keygen ssh-agent ssh-add; do
     command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 [ -n "$missing" ] || exit 0
@@ -37,5 +37,5 @@ apt() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=20 \
         -o Acquire::Retries=1 "$@" >"$log" 2>&1
 }
-install() { apt install -y --no-install-recommends prometheus prometheus-alertmanager; }
+install() { apt install -y --no-install-recommends prometheus prometheus-alertmanager openssh-client; }
 install || { apt update && install; } || without "$(tail -n 1 "$log")"

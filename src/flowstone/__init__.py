@@ -30,7 +30,7 @@ from flowstone.events.event import Attribute, Bytes, Count, Event, Flag, Label, 
 from flowstone.events.spans import SpanKind, span
 
 # errors
-from flowstone.foundation.errors import FlowStoneError, GiveUp, RetryLater, RunFailedError, ValidationError
+from flowstone.foundation.errors import ApprovalError, FlowStoneError, GiveUp, RetryLater, RunFailedError, ValidationError
 
 if TYPE_CHECKING:
     from flowstone.app.facade import FlowStone
@@ -62,7 +62,7 @@ __all__ = [  # noqa: RUF022 - grouped by what the names are for
     "Attribute", "Bytes", "Count", "Event", "Flag", "Label", "Metric", "Nanoseconds", "On", "SpanKind", "Text", "event",
     "measurement", "span",
     # errors
-    "FlowStoneError", "GiveUp", "RetryLater", "RunFailedError", "ValidationError",
+    "ApprovalError", "FlowStoneError", "GiveUp", "RetryLater", "RunFailedError", "ValidationError",
     "__version__",
 ]  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 One module per noun: ``environment`` (which interpreter, which folders), ``distributions`` (what is installed),
 ``integrity`` (do the files match their RECORD), ``licences``, ``requirements``, ``changes``, ``findings``, ``bom``
-(CycloneDX) and ``page`` (HTML, with ``plot``). Every result is plain JSON data and equal input gives equal output.
+(CycloneDX), ``release`` (the note) and ``page`` (HTML, with ``plot``). Every result is plain JSON data and equal input gives
+equal output.
 Orchestration, storage and retries may not enter here: they are the pipeline's.
 """
 
@@ -12,7 +13,19 @@ import importlib
 from types import ModuleType
 
 MODULES = frozenset(
-    {"bom", "changes", "distributions", "environment", "findings", "integrity", "licences", "page", "plot", "requirements"}
+    {
+        "bom",
+        "changes",
+        "distributions",
+        "environment",
+        "findings",
+        "integrity",
+        "licences",
+        "page",
+        "plot",
+        "release",
+        "requirements",
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""Servers that tests of metrics talk to: real ones, private to a test module, on loopback, ended when it ends."""
+"""Programs that tests talk to: real ones. Servers are private to a test module, on loopback, and end when it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def require(*programs: str) -> None:
     """Skip the test where one of *programs* is not installed; on a build server, where they must be, fail it."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
-        reason = f"{', '.join(missing)} not installed: make servers (apt install prometheus prometheus-alertmanager)"
+        reason = (
+            f"{', '.join(missing)} not installed: make servers (apt install prometheus prometheus-alertmanager openssh-client)"
+        )
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 
@@ -151,6 +153,18 @@ def alertmanager(tmp_path_factory):
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def ssh_keygen():
+    """A function that runs ssh-keygen and returns its exit code, what it printed and what it said."""
+    require("ssh-keygen", "ssh-agent", "ssh-add")
+
+    def run(*arguments: str | Path, given: bytes = b"") -> tuple[int, str, str]:
+        done = subprocess.run(["ssh-keygen", *arguments], input=given, capture_output=True, timeout=120, check=False)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
 
 
 @pytest.fixture(scope="session")

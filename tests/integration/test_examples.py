@@ -24,6 +24,13 @@ SHOWS = {
         "overdue: []",
         "told: [('asset.overdue', 'delivered'), ('run.failed', 'delivered'), ('run.recovered', 'delivered')]",
     ],
+    "14_approvals.py": [
+        "the run is waiting, because people must decide: True",
+        "asked: 2 prices. May we?",
+        "ada: ada is not asked",
+        "grace: approved",
+        "the run is success: apple 3, pear 4",
+    ],
     "01_hello.py": [
         "report  <- orders, total",
         "first run:  success ['orders', 'total', 'report']",

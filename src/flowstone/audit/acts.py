@@ -62,7 +62,7 @@ def succeeded(materialization: int, made: OutputRecord, inputs: Iterable[tuple[s
     """A materialization has made an output, which is the current one now; *later* of its *attempts* were postponed."""
     data = {
         "asset": made.asset, "output": made.id, "digest": made.digest, "size": made.size, "definition": made.definition,
-        "inputs_digest": inputs_digest(inputs), "attempts": attempts, "later": later, "record": _rest_of(made),
+        "inputs_digest": inputs_digest(inputs), "attempts": attempts, "later": later, "record": rest_of(made),
     }  # fmt: skip
     texts = {"partition": made.partition, "location": made.location, "summary": made.summary}
     return Act(SUCCEEDED, of_materialization(materialization), "success", data, texts)
@@ -81,7 +81,7 @@ def inputs_digest(inputs: Iterable[tuple[str, str]]) -> str:
     return digest_of(sorted(list(pair) for pair in inputs))
 
 
-def _rest_of(made: OutputRecord) -> str:
+def rest_of(made: OutputRecord) -> str:
     """The SHA-256 of what an output's row says besides; its version is given by the store, in the order of the entries."""
     return digest_of([
         made.run_id, made.attempt, made.manager, made.format, made.rows, _kept(made.schema), made.config, made.inputs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flowstone.audit import acts
+from flowstone.audit import acts, approval_acts
 from flowstone.audit.told import Tales, Told, told_by
 from flowstone.stores import audit_records
 from flowstone.stores.database import Connection
@@ -13,6 +13,8 @@ from flowstone.stores.database import Connection
 OUTPUT, GONE, CURRENT, FAILED = "output", "gone", "current", "failed"
 REQUESTED, CANCEL, ENDED, HELD, RELEASED = "requested", "cancel", "ended", "held", "released"
 DECIDED, DEFINED = "decided", "defined"
+ASKED, NEWEST_OF, CANDIDATE, VOTE = "asked", "newest of", "candidate", "vote"
+"""A request as it was made, what is told of it last, the candidate it is about, and each vote on it."""
 NEWEST = 2**62
 
 
@@ -36,6 +38,8 @@ class Fold:
             acts.RUN_FINISHED: self._named(ENDED), acts.RUN_CANCELLED: self._named(ENDED),
             acts.HOLD_ADDED: self._named(HELD), acts.HOLD_RELEASED: self._named(RELEASED),
             **dict.fromkeys(acts.GROUP_STATUS, self._decided), acts.PIPELINE_CHANGED: self._defined,
+            approval_acts.REQUESTED: self._asked,
+            **dict.fromkeys(approval_acts.MOVES, self._moved),
             acts.BEGUN: self._begun, acts.STOPPED: self._stopped,
         }  # fmt: skip
 
@@ -82,6 +86,19 @@ class Fold:
 
     def _defined(self, told: Told) -> None:
         self.tales.put(DEFINED, (told.project, _text(told, "pipeline"), _text(told, "definition")), told)
+
+    def _asked(self, told: Told) -> None:
+        key = (_id_in(told.subject),)
+        self.tales.put(ASKED, key, told)
+        self.tales.put(NEWEST_OF, key, told)
+        if told.data.get("output"):
+            self.tales.put(CANDIDATE, (_text(told, "output"),), told)
+
+    def _moved(self, told: Told) -> None:
+        id, vote = _id_in(told.subject), told.data.get("vote")
+        self.tales.put(NEWEST_OF, (id,), told)
+        if isinstance(vote, dict):
+            self.tales.put(VOTE, (id, str(vote.get("decision"))), told)
 
     def _begun(self, told: Told) -> None:
         self.begun = told

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from flowstone.audit import acts, fold
+from flowstone.audit import acts, approval_acts, approval_records, fold
 from flowstone.audit.acts import micro
 from flowstone.audit.comparison import Comparison
 from flowstone.audit.findings import Findings
@@ -20,6 +20,7 @@ from flowstone.audit.told import Told, merged
 from flowstone.foundation.errors import DamagedError
 from flowstone.stores import audit_checks, audit_records
 from flowstone.stores.database import Connection
+from flowstone.stores.audit_records import MadeOutput
 from flowstone.stores.records import OutputRecord
 
 ENDED = frozenset({"success", "partial", "failed", "cancelled"})
@@ -48,7 +49,8 @@ def unaudited(connection: Connection, log: Fold | None = None) -> dict[str, dict
 def _compare_all(connection: Connection, comparison: Comparison, found: Findings) -> dict[str, int]:
     parts: dict[str, Callable[[Connection, Comparison], int]] = {
         "outputs": _outputs, "failures": _failures, "pointers": _pointers, "runs": _runs, "holds": _holds,
-        "decisions": _decisions, "definitions": _definitions,
+        "decisions": _decisions, "definitions": _definitions, "approvals": approval_records.requests,
+        "votes": approval_records.votes,
     }  # fmt: skip
     compared, strange = {}, audit_checks.strange_values(connection, audit_records.TABLES)
     for column in strange:
@@ -80,12 +82,18 @@ def _outputs(connection: Connection, comparison: Comparison) -> int:
         count += 1
         record, name = made.record, f"output {made.record.id} ({made.record.asset})"
         act = acts.succeeded(made.materialization, record, made.inputs, made.attempts, made.later)
-        gone = _compare_gone(comparison, name, record, told)
-        if told is None:
+        asked = comparison.tales.get(fold.CANDIDATE, key[:1])
+        first = told or asked
+        gone = _compare_gone(comparison, name, record, first)
+        if first is None:
             comparison.untold.add("output", name, act._replace(data={**act.data, "gone": gone}))
-        else:
+            continue
+        if asked is not None:
+            first = asked
+            _compare_candidate(comparison, name, made, asked, told)
+        comparison.tales.number((made.project, record.asset, record.partition), record.version, first.seq)
+        if told is not None:
             comparison.compare(name, act, told, made.project, record.run_id)
-            comparison.tales.number((made.project, record.asset, record.partition), record.version, told.seq)
             if made.end != ("success", record.id, "", "", None):
                 comparison.differ(name, f"materialization {made.materialization} says {made.end}, {told.where} success", told)
     for place, version in comparison.tales.misnumbered(complete=not comparison.untold.count):
@@ -98,6 +106,18 @@ def _outputs(connection: Connection, comparison: Comparison) -> int:
         told_of = f"materialization {number} of {asset} says success with output {output or 'none'}, which is not its own"
         comparison.strange(told_of, acts.of_materialization(number))
     return count
+
+
+def _compare_candidate(comparison: Comparison, name: str, made: MadeOutput, asked: Told, became: Told | None) -> None:
+    """Compare the row of a candidate with the request about it; one that *became* current was approved."""
+    id = asked.subject.partition(":")[2]
+    act = approval_acts.candidate_of(id, made.record, made.inputs)
+    comparison.compare(name, act, asked, made.project, made.record.run_id)
+    ended = comparison.tales.get(fold.NEWEST_OF, (id,)) or asked
+    if became is not None and ended.action != approval_acts.APPROVED and not comparison.may_have_gone_on(ended):
+        comparison.strange(f"{name} has become current, and nothing tells that {id} was approved", asked.subject)
+    elif became is None and ended.action == approval_acts.APPROVED:
+        comparison.strange(f"{name}: {id} was approved, and no entry tells that it became current", asked.subject)
 
 
 def _compare_gone(comparison: Comparison, name: str, record: OutputRecord, made: Told | None) -> list[Any]:
@@ -148,11 +168,18 @@ def _pointers(connection: Connection, comparison: Comparison) -> int:
                 comparison.differ(name, f"there is none, {told.where} made it {signed}, and nothing has withdrawn that", told)
             elif output != signed:
                 comparison.differ(name, f"it is {output}, {told.where} made it {signed}", told)
-        elif comparison.tales.get(fold.OUTPUT, (output,)) is not None:
+        elif _is_told_of(comparison, output):
             comparison.strange(f"{name} is {output}, the log says that none is", output)
         elif not comparison.untold.count:  # else it may be from before the log began
             comparison.strange(f"{name} is {output}, of which no entry tells", output)
     return count
+
+
+def _is_told_of(comparison: Comparison, output: str | None) -> bool:
+    """Whether the log tells of an output; not of a candidate that may have become current while auditing was switched off."""
+    asked = comparison.tales.get(fold.CANDIDATE, (output,))
+    told = comparison.tales.get(fold.OUTPUT, (output,)) is not None
+    return told or (asked is not None and not comparison.may_have_gone_on(asked))
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------------------

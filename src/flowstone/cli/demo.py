@@ -17,7 +17,7 @@ from rich.text import Text
 
 from flowstone import FlowStone, __version__
 from flowstone.app.pipelines import load_pipeline
-from flowstone.cli import demo_project, killing, tampering
+from flowstone.cli import demo_project, killing, releasing, tampering
 from flowstone.cli.console import WIDTH, RunConsole, footer, terminal
 from flowstone.cli.words import bytes_of
 from flowstone.execution.result import RunResult
@@ -35,11 +35,14 @@ NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib"
 @click.command(short_help="Write and run a project that reviews a Python environment.")
 @click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--python", metavar="PATH", help="Interpreter of the environment to review; default: the active one.")
+@click.option("--yes", is_flag=True, help="Approve the bill of materials as demo-reviewer, and go on.")
 @click.option("--quiet", "-q", is_flag=True, help="Print only the last lines.")
 @click.option("--kill", is_flag=True, help="Instead: kill a small run with -9 in the middle, and go on with it.")
 @click.option("--tamper", is_flag=True, help="Instead: change a result and its record in a copy, and find that out.")
 @click.pass_context
-def demo(ctx: click.Context, folder: Path | None, python: str | None, quiet: bool, kill: bool, tamper: bool) -> None:
+def demo(
+    ctx: click.Context, folder: Path | None, python: str | None, yes: bool, quiet: bool, kill: bool, tamper: bool
+) -> None:
     """Write a project into FOLDER and run it. Run it twice: the second run reuses what it can.
 
     FOLDER is ./flowstone-demo, ./flowstone-kill with --kill, or ./flowstone-tamper with --tamper.
@@ -49,16 +52,16 @@ def demo(ctx: click.Context, folder: Path | None, python: str | None, quiet: boo
         raise UsageError("--kill and --tamper are two demos", hint="one after the other")
     if asked:
         (option,) = asked
-        if python or quiet:
+        if python or quiet or yes:
             text = f"{option} reviews no environment and is about what is printed"
-            raise UsageError(text, hint="leave out --python and --quiet")
+            raise UsageError(text, hint="leave out --python, --yes and --quiet")
         show, default = STORIES[option]
         show(folder or default)
     else:
-        _review(ctx, folder or FOLDER, python, quiet=quiet)
+        _review(ctx, folder or FOLDER, python, quiet=quiet, yes=yes)
 
 
-def _review(ctx: click.Context, folder: Path, python: str | None, *, quiet: bool) -> None:
+def _review(ctx: click.Context, folder: Path, python: str | None, *, quiet: bool, yes: bool) -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -93,15 +96,19 @@ def _review(ctx: click.Context, folder: Path, python: str | None, *, quiet: bool
             flow.on_print(shown.echo)
             result = flow.run()
         _results(flow, result, folder, console, quiet=quiet)
+        if result.asks and yes:
+            result = releasing.decide(flow, pipeline, result, console, quiet=quiet)
         home = flow.settings.home
         if home is not None:
             size = bytes_of((home / "flowstone.db").stat().st_size)
             console.print(Text(f"Kept      {size} of records in {folder / '.flowstone'}, values in its folder outputs"))
         if not quiet:
             console.print(Text(f"Verified  {_verified(flow)}"))
+        if result.asks:
+            releasing.say_waiting(flow, folder, result, console, quiet=quiet)
     if not quiet and result.ok:
         _next(folder, result, console)
-    if not result.ok:
+    if not (result.ok or result.asks):
         ctx.exit(1)
 
 
@@ -113,7 +120,7 @@ def _environment(python: str | None) -> str:
 
 def _write(folder: Path, python: str | None) -> int:
     config = f"\n[config]\npython = {to_json(str(Path(python).absolute()))}\n" if python else ""
-    settings = f'# Settings of the demo project.\nproject = "flowstone-demo"\n{config}'
+    settings = f'# Settings of the demo project.\nproject = "flowstone-demo"\n{releasing.SETTINGS}{config}'
     return demo_project.write(folder, FILES, settings, replace_settings=python is not None)
 
 

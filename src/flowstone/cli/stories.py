@@ -66,11 +66,11 @@ class Story:
                 self.say(f"   {one_line(line.rstrip())}")
 
 
-def begin(folder: Path, project: str, template: str, option: str) -> int:
-    """Write the small project of the demo *option* into *folder*; return the lines of its pipeline."""
+def begin(folder: Path, project: str, template: str, option: str, more: str = "") -> int:
+    """Write the small project of the demo *option* into *folder*, *more* settings included; return the lines of its pipeline."""
     if (folder / demo_project.SETTINGS).is_file() and demo_project.settings_of(folder).project != project:
         raise UsageError(f"{folder} is another project's", hint=f"choose another folder: flowstone demo {option} FOLDER")
-    file = f'# Settings of the demo project.\nproject = "{project}"\n'
+    file = f'# Settings of the demo project.\nproject = "{project}"\n{more}'
     lines = demo_project.write(folder, {"pipeline.py": template}, file)
     demo_project.begin_anew(demo_project.settings_of(folder))
     return lines

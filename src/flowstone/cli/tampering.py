@@ -8,9 +8,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from flowstone import __version__
+from flowstone import FlowStone, __version__
 from flowstone.audit.findings import EXIT
-from flowstone.cli import demo_project, stories
+from flowstone.cli import demo_project, releasing, run, stories
 from flowstone.cli.console import terminal
 from flowstone.cli.stories import Story
 from flowstone.foundation.errors import FlowStoneError
@@ -18,12 +18,13 @@ from flowstone.foundation.errors import FlowStoneError
 PROJECT = "flowstone-tamper"
 COPY = "tampered"
 ASSET, WRONG = "turnover", b"2400"
+BOSS = "the-boss"
 _CURRENT = "SELECT id, location FROM output WHERE id = (SELECT output FROM current_output WHERE asset = ?)"
 
 
 def show(folder: Path) -> None:
     """Write the small project into *folder*, run it, tamper with a copy of it, and verify both."""
-    lines = stories.begin(folder, PROJECT, "tamper.py", "--tamper")
+    lines = stories.begin(folder, PROJECT, "tamper.py", "--tamper", releasing.SETTINGS)
     _Tamper(folder, terminal()).tell(lines)
 
 
@@ -34,9 +35,13 @@ class _Tamper(Story):
         """Tell it all."""
         self.say(f"FlowStone {__version__} changes one of its own results behind its back, as whoever owns the file could.")
         self.say(f"Nothing leaves this machine. Project: {self.folder} (its pipeline.py is {lines} lines)")
-        self.say("\n1  A process runs it. What it did is in the audit log, sealed and signed when the run ends.")
-        self._require(self.ended("run", "--force"), 0)
+        self.say("\n1  A process runs it, and a reviewer approves the letter. What was done is in the audit log, sealed and signed.")
+        self._require(self.ended("run", "--force"), run.WAITING)
+        asked, waiting = self._waiting()
+        self._require(self.ended("approvals", "approve", asked, "--as", releasing.REVIEWER, "-m", "read it"), 0)
+        self._require(self.ended("run", "--resume", waiting), 0)
         self.say(f"\n2  In a copy somebody doubles the {ASSET}: the stored bytes, and what is recorded of them.")
+        self.say("   And it was not the reviewer who approved the letter, but somebody whose word counts more.")
         self._tamper()
         self.say("\n3  Bytes, digest and size agree with each other, so the wrong value is given out:")
         self._require(self.ended("get", ASSET, within=self.folder / COPY), 0)
@@ -64,9 +69,18 @@ class _Tamper(Story):
             stored.write_bytes(WRONG)
             change = f"SET digest = '{digest}', size = {len(WRONG)}, summary = '{WRONG.decode()}'"
             connection.execute(f"UPDATE output {change} WHERE id = '{id}'")
+            connection.execute(f"UPDATE approval SET decided_by = '{BOSS}' WHERE asset = 'letter'")
         self.say(f"   $ printf {WRONG.decode()} > {stored.relative_to(self.folder.resolve())}")
         self.say(f'   $ sqlite3 {COPY}/.flowstone/flowstone.db "UPDATE output')
         self.say(f"       {change.replace(digest, digest[:16] + '..')} WHERE id = '{id}'\"")
+        self.say(f'   $ sqlite3 {COPY}/.flowstone/flowstone.db "UPDATE approval')
+        self.say(f"       SET decided_by = '{BOSS}' WHERE asset = 'letter'\"")
+
+    def _waiting(self) -> tuple[str, str]:
+        """The open request about the letter, and the run it belongs to."""
+        with FlowStone(settings=demo_project.settings_of(self.folder)) as flow:
+            (asked,) = flow.approvals.requests()
+        return asked.id, asked.run_id
 
     def _require(self, code: int, wanted: int) -> None:
         if code != wanted:

@@ -9,7 +9,9 @@ from flowstone.approvals import transitions
 from flowstone.approvals.eligibility import Person
 from flowstone.approvals.transitions import Question
 from flowstone.audit import approval_acts
-from flowstone.audit.recorder import Who
+from flowstone.audit.acts import Act
+from flowstone.audit.recorder import ONLY, Who
+from flowstone.events.catalogue import MaterializationCancelled, MaterializationDecided
 from flowstone.execution.decision import Facts, Made
 from flowstone.execution.outcome import Asked
 from flowstone.execution.plan import Place
@@ -64,6 +66,7 @@ class Asking:
         asked: Asked,
         policy: Mapping[str, Any],
         *,
+        inputs: Iterable[tuple[str, str]],
         config: Mapping[str, Any],
         base: str,
         dependants: Iterable[str],
@@ -76,7 +79,9 @@ class Asking:
             "config": config_of(config, self._services.config), **self._common(dependants),
         }  # fmt: skip
         place = (candidate.asset, candidate.partition)
-        return self._ask(tx, id, row, "after", place, candidate.id, candidate.digest, facts, policy, now)
+        made = self._ask(tx, id, row, "after", place, candidate.id, candidate.digest, facts, policy, now)
+        self._tell(tx, approval_acts.requested(made, candidate, inputs), now)
+        return made
 
     def before(
         self,
@@ -97,7 +102,9 @@ class Asking:
             "message": str(policy["message"]), "because": because, "made_of": facts._asdict(),
             "inputs": [list(made) for made in inputs][:LISTED], **self._common(dependants),
         }  # fmt: skip
-        return self._ask(tx, id, row, "before", place, "", binding(facts), told, policy, now)
+        made = self._ask(tx, id, row, "before", place, "", binding(facts), told, policy, now)
+        self._tell(tx, approval_acts.requested(made), now)
+        return made
 
     def weakening(
         self,
@@ -111,7 +118,9 @@ class Asking:
         now: int,
     ) -> ApprovalRecord:
         """Ask, by the *old* policy of a gate, whether it may protect less; *digest* is that of the new one."""
-        return self._ask(tx, id, row, "weakening", place, "", digest, {**facts, **self._common(())}, old, now)
+        made = self._ask(tx, id, row, "weakening", place, "", digest, {**facts, **self._common(())}, old, now)
+        self._tell(tx, approval_acts.requested(made), now)
+        return made
 
     def _common(self, dependants: Iterable[str]) -> dict[str, Any]:
         who, names = self._requester.who, sorted(set(dependants))
@@ -144,8 +153,11 @@ class Asking:
                 what = f"a newer candidate, {output}," if output else "a newer request"
                 why = f"{what} of {by.run_id} took its place"
                 void(tx, services, older, Person(*by.who), why, now)
-        services.audit.tell(tx, approval_acts.requested(made), by.who, now, version=1, run_id=by.run_id, trace_id=by.trace_id)
         return made
+
+    def _tell(self, tx: Transaction, act: Act, now: int) -> None:
+        by = self._requester
+        self._services.audit.tell(tx, act, by.who, now, version=ONLY, run_id=by.run_id, trace_id=by.trace_id)
 
 
 def void(tx: Transaction, services: Services, asked: ApprovalRecord, by: Person, why: str, now: int) -> bool:
@@ -183,17 +195,22 @@ def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: 
     approved they can take, what was refused is refused for them, too.
     """
     project, place = services.project, asked.place
-    for run_id in sorted({run_id for _, run_id in materializations.waiting_at(tx, project, *place)}):
-        runs.lock(tx, run_id)  # a run that is being put aside sees the decision, or the decision sees the run put aside
+    # A run that is being put aside sees the decision, or the decision sees the run put aside.
+    traces = {run: runs.lock(tx, run) for run in sorted({run for _, run in materializations.waiting_at(tx, project, *place)})}
     freed = []
     for row, run_id in materializations.waiting_at(tx, project, *place):
+        trace_id = traces.get(run_id) or runs.lock(tx, run_id)
+        where = {"at": now, "asset": asked.asset, "partition": asked.partition, "run_id": run_id, "trace_id": trace_id}
         own = row == asked.materialization
         if status in ("rejected", "expired"):
             materializations.decide(tx, row, status, reason=status, message=message)
+            tx.emit(MaterializationDecided, approval=asked.id, outcome=status, **where)
         elif own and status == "approved" and asked.kind == "after":
             materializations.decide(tx, row, "success", output=asked.output)
+            tx.emit(MaterializationDecided, approval=asked.id, outcome="success", output=asked.output, **where)
         elif own and status == "cancelled":
             materializations.decide(tx, row, "cancelled", reason="cancelled", message=message)
+            tx.emit(MaterializationCancelled, message=message, **where)
         else:
             materializations.decide(tx, row, "retrying", not_before=now)
         runs.decided(tx, run_id)

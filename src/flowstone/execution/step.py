@@ -285,7 +285,7 @@ class Steps:
         outputs.add(tx, {**_columns(record), "project": self._services.project})
         record_inputs(tx, record.id, inputs)
         if settled.approval_id:
-            self._ask_about(tx, settled, record)
+            self._ask_about(tx, settled, record, inputs)
         else:
             outputs.point(tx, self._services.project, record.asset, record.partition, record.id)
         if self._services.audit.is_on and not settled.approval_id:
@@ -295,14 +295,16 @@ class Steps:
             return 0
         return error_groups.cure(tx, self._services.project, self._run_id, record.asset, record.partition, claim.number)
 
-    def _ask_about(self, tx: Transaction, settled: Settlement, candidate: OutputRecord) -> None:
+    def _ask_about(
+        self, tx: Transaction, settled: Settlement, candidate: OutputRecord, inputs: Iterable[tuple[str, str]]
+    ) -> None:
         claim, outcome = settled.claim, settled.report.outcome
         assert isinstance(outcome, Stored)
         assert outcome.asked is not None
         self._asking.about(
-            tx, settled.approval_id, claim.row, candidate, outcome.asked, gate_of(claim.asset).describe(), config=claim.asset.config,
-            base=outputs.current_id(tx, self._services.project, *claim.step.place), dependants=self._behind(claim.step.place),
-            now=settled.at,
+            tx, settled.approval_id, claim.row, candidate, outcome.asked, gate_of(claim.asset).describe(),
+            inputs=inputs, config=claim.asset.config, base=outputs.current_id(tx, self._services.project, *claim.step.place),
+            dependants=self._behind(claim.step.place), now=settled.at,
         )  # fmt: skip
 
     def _audit_failure(self, tx: Transaction, settled: Settlement, ending: Ending) -> None:

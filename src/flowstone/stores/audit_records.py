@@ -7,13 +7,25 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, literal, or_, select, tuple_
 
-from flowstone.stores.records import HoldRecord, OutputRecord
-from flowstone.stores.tables import current_output, error_group, hold, lineage, materialization, output, pipeline, run
+from flowstone.foundation.serialize import from_json
+from flowstone.stores.records import ApprovalRecord, HoldRecord, OutputRecord, VoteRecord
+from flowstone.stores.tables import (
+    approval,
+    approval_vote,
+    current_output,
+    error_group,
+    hold,
+    lineage,
+    materialization,
+    output,
+    pipeline,
+    run,
+)
 
 PAGE = 1_000
-TABLES = (output, materialization, current_output, lineage, run, hold, error_group, pipeline)
+TABLES = (output, materialization, current_output, lineage, run, hold, error_group, pipeline, approval, approval_vote)
 """The tables whose rows the log tells of."""
 
 _FIELDS = OutputRecord.__struct_fields__
@@ -48,6 +60,13 @@ class Failed(NamedTuple):
     later: int
     output: str
     not_before: int | None
+
+
+class AskedFor(NamedTuple):
+    """A request for approval, and the status of the step that asked; empty when there is none."""
+
+    record: ApprovalRecord
+    step: str
 
 
 class Decided(NamedTuple):
@@ -172,3 +191,34 @@ def definitions(connection: Connection) -> Iterator[tuple[str, str, str, str]]:
     p = pipeline.c
     for page in _paged(connection, select(p.project, p.name, p.digest, p.definition), p.project, p.name, p.digest):
         yield from page
+
+
+def requests(connection: Connection) -> Iterator[AskedFor]:
+    """Every request for approval, in the order of the ids."""
+    names = ApprovalRecord.__struct_fields__
+    own = materialization.c.id == approval.c.materialization
+    query = select(*(approval.c[name] for name in names), materialization.c.status).outerjoin(materialization, own)
+    for page in _paged(connection, query, approval.c.id):
+        for *values, step in page:
+            row = dict(zip(names, values, strict=True))
+            read = {name: from_json(row[name]) for name in ("policy", "facts")}
+            yield AskedFor(ApprovalRecord(**{**row, **read}), step or "")
+
+
+def votes(connection: Connection) -> Iterator[tuple[str, VoteRecord]]:
+    """Every vote with its project, in the order of request and decision."""
+    v, names = approval_vote.c, VoteRecord.__struct_fields__
+    query = select(v.approval, v.decision, approval.c.project, *(v[name] for name in names))
+    for page in _paged(connection, query.outerjoin(approval, approval.c.id == v.approval), v.approval, v.decision):
+        for _, _, project, *values in page:
+            row = dict(zip(names, values, strict=True))
+            yield project or "", VoteRecord(**{**row, "seen": from_json(row["seen"])})
+
+
+def stray_waits(connection: Connection) -> list[tuple[int, str, str]]:
+    """Materializations that wait for people, or end as people said, without a request that is so; the first ones."""
+    m, expected = materialization.c, {"waiting": "pending", "rejected": "rejected", "expired": "expired"}
+    place = (approval.c.project == m.project, approval.c.asset == m.asset, approval.c.partition == m.partition)
+    wrong = [and_(m.status == step, ~exists().where(*place, approval.c.status == status)) for step, status in expected.items()]
+    rows = connection.execute(select(m.id, m.asset, m.status).where(or_(*wrong)).order_by(m.id).limit(PAGE))
+    return [(int(row[0]), str(row[1]), str(row[2])) for row in rows]

@@ -43,7 +43,7 @@ def _running() -> Select[Any]:
 
 
 def _requested() -> Select[Any]:
-    return select(run.c.cancel_requested_at).where(run.c.id == bindparam("run_id")).with_for_update()
+    return select(run.c.cancel_requested_at, run.c.trace_id).where(run.c.id == bindparam("run_id")).with_for_update()
 
 
 def _plan() -> Select[Any]:
@@ -94,9 +94,9 @@ def is_cancel_requested(tx: Transaction, run_id: str) -> bool:
     return row is not None and row[0] is not None
 
 
-def lock(tx: Transaction, run_id: str) -> None:
-    """Keep the run as it is until the transaction ends."""
-    tx.execute(_requested, {"run_id": run_id}).fetchone()
+def lock(tx: Transaction, run_id: str) -> str:
+    """Keep the run as it is until the transaction ends; return its trace id."""
+    return str(tx.execute(_requested, {"run_id": run_id}).fetchone()[1])
 
 
 def plan_in(tx: Transaction, run_id: str) -> str:

@@ -10,6 +10,7 @@ from flowstone.app.facade import FlowStone
 from flowstone.assets.pipeline import Pipeline
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.ids import Ids
+from flowstone.foundation.people import ApprovalSettings
 from flowstone.foundation.settings import KEYS, LogSettings, OutputSettings, Settings
 
 
@@ -19,10 +20,11 @@ def isolated_settings(
     project: str = "test",
     config: Mapping[str, Any] | None = None,
     database_url: str | None = None,
+    approvals: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Return the default settings, with everything in memory unless *home* is a folder; no file or variable is read.
 
-    *database_url* names another place for the facts.
+    *database_url* names another place for the facts. *approvals* are settings of that group: ``{"allow_asserted": True}``.
 
     A test that used the project's own settings would write into the database they name.
     """
@@ -36,6 +38,7 @@ def isolated_settings(
         database_url=database_url or (f"sqlite:///{folder / 'flowstone.db'}" if folder else "sqlite://"),
         outputs=OutputSettings(folder / "outputs" if folder else Path("outputs"), manager, default["outputs.durability"]),
         logs=LogSettings(default["logs.level"], default["logs.format"], default["logs.max_lines"]),
+        approvals=ApprovalSettings(**(approvals or {})),
         config=dict(config or {}),
     )
 
@@ -47,6 +50,7 @@ def isolated_flow(  # noqa: PLR0913 - all but the first are keyword-only options
     project: str = "test",
     config: Mapping[str, Any] | None = None,
     database_url: str | None = None,
+    approvals: Mapping[str, Any] | None = None,
     actor: str = "test",
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -54,5 +58,5 @@ def isolated_flow(  # noqa: PLR0913 - all but the first are keyword-only options
     resources: Mapping[str, Any] | None = None,
 ) -> FlowStone:
     """Return a FlowStone with :func:`isolated_settings`; what it keeps in memory ends with it. Close it, or use ``with``."""
-    settings = isolated_settings(home, project=project, config=config, database_url=database_url)
+    settings = isolated_settings(home, project=project, config=config, database_url=database_url, approvals=approvals)
     return FlowStone(pipeline, settings=settings, actor=actor, clock=clock, ids=ids, echo=echo, resources=resources)

@@ -6,10 +6,13 @@ digest and its lineage. `review` is plain library code that knows nothing of Flo
 """
 
 import flowstone_demo as review
-from flowstone import Daily, Pipeline, Retry, asset, latest_before
+from flowstone import Approval, Daily, Pipeline, Retry, asset, latest_before
 
 # One snapshot a day. The environment can only be seen as it is now, so filing it under a past day is refused.
 day = Daily("2026-01-01", past="refuse")
+
+# Nobody can use the bill of materials before a reviewer has seen it: not whoever ran this, nor who wrote it.
+review_first = Approval("May we ship this environment?", approvers=["group:reviewers"], not_author=True)
 
 
 def installed_version(config):
@@ -83,7 +86,7 @@ def report(ctx, distributions, integrity, licences, requirements, findings, chan
     return page
 
 
-@asset(partitions=day)
+@asset(partitions=day, approval=review_first)
 def bill_of_materials(ctx, distributions, licences, requirements, findings) -> dict:
     """The environment's parts list for other tools, as CycloneDX 1.6."""
     bom = review.bom.build(distributions, licences, requirements, findings, day=str(ctx.partition))
@@ -91,7 +94,15 @@ def bill_of_materials(ctx, distributions, licences, requirements, findings) -> d
     return bom
 
 
+@asset(partitions=day)
+def release_note(ctx, bill_of_materials) -> str:
+    """What is released, for people; made only of what was approved."""
+    note = review.release.note(bill_of_materials, day=str(ctx.partition))
+    ctx.summary(review.release.summary(note))
+    return note
+
+
 pipeline = Pipeline(
     "environment_review",
-    [distributions, integrity, licences, requirements, changes, findings, report, bill_of_materials],
+    [distributions, integrity, licences, requirements, changes, findings, report, bill_of_materials, release_note],
 )

@@ -1,6 +1,9 @@
-"""Something to tamper with: what `flowstone demo --tamper` runs, and changes in a copy behind FlowStone's back."""
+"""Something to tamper with: what `flowstone demo --tamper` runs, and changes in a copy behind FlowStone's back.
 
-from flowstone import Pipeline, asset
+The letter waits for a reviewer; the demo decides as one.
+"""
+
+from flowstone import Approval, Pipeline, asset
 
 
 @asset
@@ -19,7 +22,7 @@ def turnover(ctx, orders) -> int:
     return total
 
 
-@asset
+@asset(approval=Approval("May this letter go out?", approvers=["group:reviewers"], not_author=True))
 def letter(ctx, orders, turnover) -> str:
     """What the owner reads."""
     ctx.summary("1 letter")

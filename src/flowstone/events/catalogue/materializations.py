@@ -80,9 +80,19 @@ class MaterializationSkipped(OfAsset, frozen=True, kw_only=True):
     message: Text
 
 
+@event("flowstone.materialization.decided")
+class MaterializationDecided(OfAsset, frozen=True, kw_only=True):
+    """A materialization that waited for people has ended as they, or time, decided."""
+
+    approval: Attribute
+    outcome: Label
+    """``success``: its candidate is the current output; ``rejected`` or ``expired``: it never becomes current."""
+    output: Attribute = ""
+
+
 @event("flowstone.materialization.cancelled")
 class MaterializationCancelled(OfAsset, frozen=True, kw_only=True):
-    """A materialization that was to be tried again ended with its run, which was cancelled; what had not begun has no record."""
+    """A materialization that was to be tried again, or waited for people, was cancelled; what had not begun has no record."""
 
     message: Text
 

@@ -44,7 +44,7 @@ def sign_with_ssh_keygen(key: Path, message: bytes, namespace: str) -> str:
         text = Path(folder, "statement")
         text.write_bytes(message)
         done = subprocess.run(
-            [program, "-Y", "sign", "-f", str(key), "-n", namespace, str(text)],
+            [program, "-q", "-Y", "sign", "-f", str(key), "-n", namespace, str(text)],
             stdout=subprocess.DEVNULL,
             stderr=None if on_terminal else subprocess.PIPE,  # it asks for a touch only where somebody can see it
             check=False,

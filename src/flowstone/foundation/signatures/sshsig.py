@@ -104,7 +104,7 @@ def _armour(blob: bytes) -> str:
 
 
 def _dearmour(armored: str) -> bytes:
-    """The bytes inside the armour, which must have one form only: no byte of it may change without being noticed."""
+    """The bytes inside the armour, strictly: no byte of it may change without being noticed, but lines may be of any length."""
     if len(armored) > MAX_ARMOURED:
         raise SignatureError(f"the signature has {len(armored):,} characters; {MAX_ARMOURED:,} are read at most")
     body = armored.removesuffix("\n")

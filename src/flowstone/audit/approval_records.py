@@ -1,0 +1,100 @@
+"""Comparing requests for approval and the votes on them with the log, both ways; and what waits for them with both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowstone.audit import approval_acts, fold
+from flowstone.audit.comparison import Comparison
+from flowstone.audit.told import Told, merged
+from flowstone.stores import audit_records
+from flowstone.stores.audit_records import AskedFor
+from flowstone.stores.database import Connection
+from flowstone.stores.records import VoteRecord
+
+FOLLOWS = {"pending": "waiting", "rejected": "rejected", "expired": "expired", "cancelled": "cancelled"}
+"""What the step of a request is while the request is so; any other is decided again, or goes on."""
+
+
+def requests(connection: Connection, comparison: Comparison) -> int:
+    """Compare every request with the entry that made it, and with the newest one about it."""
+    rows = (((row.record.id,), row) for row in audit_records.requests(connection))
+    count = 0
+    for key, told, row in merged(comparison.tales.every(fold.ASKED), rows):
+        if row is None:
+            comparison.phantom("request", key, told)
+            continue
+        count += 1
+        asked, name = row.record, f"approval {row.record.id}"
+        newest = comparison.tales.get(fold.NEWEST_OF, key[:1])
+        if told is not None:
+            made = approval_acts.requested(asked)._replace(data=_never_changing(asked))
+            comparison.compare(name, made, told, asked.project, asked.run_id)
+            comparison.compare_actor(name, asked.requester, asked.identity, told)
+        if newest is None:
+            act = approval_acts.requested(asked)
+            ended = approval_acts.state_of(asked) if asked.status != "pending" else None
+            comparison.untold.add("request", name, act._replace(data={**_never_changing(asked), "ended": ended}))
+        elif not _has_gone_on(comparison, row, newest):
+            comparison.compare(name, approval_acts.newest(asked, newest.action), newest, asked.project, asked.run_id)
+            _compare_step(comparison, name, row, newest)
+        elif told is None:
+            comparison.untold.add("request", name, approval_acts.requested(asked)._replace(data=_never_changing(asked)))
+    for number, asset, status in audit_records.stray_waits(connection):
+        what = f"materialization {number} of {asset} says {status}, and no request for approval is so"
+        comparison.strange(what, f"materialization:{number}")
+    return count
+
+
+def votes(connection: Connection, comparison: Comparison) -> int:
+    """Compare every vote with its entry."""
+    rows = (((vote.approval, vote.decision), (project, vote)) for project, vote in audit_records.votes(connection))
+    count = 0
+    for key, told, row in merged(comparison.tales.every(fold.VOTE), rows):
+        if row is None:
+            comparison.phantom("vote on", key, told)
+            continue
+        count += 1
+        project, vote = row
+        name = f"the vote of {vote.voter} on approval {vote.approval}"
+        if told is not None:
+            _compare_vote(comparison, name, vote, told, project)
+        else:
+            asked = comparison.tales.get(fold.ASKED, key[:1])
+            if asked is None or not comparison.may_have_gone_on(asked):
+                data = approval_acts.vote_of(vote)
+                act = approval_acts.Act("", approval_acts.of_approval(vote.approval), "", data, {"comment": vote.comment})
+                comparison.untold.add("vote", name, act)
+    return count
+
+
+def _never_changing(asked: Any) -> dict[str, Any]:
+    return {
+        "approval": asked.id, "kind": asked.kind, "asset": asked.asset, "output": asked.output, "digest": asked.digest,
+        **approval_acts.constant_of(asked),
+    }  # fmt: skip
+
+
+def _has_gone_on(comparison: Comparison, row: AskedFor, newest: Told) -> bool:
+    """Whether a request has moved while auditing was switched off."""
+    moved = newest.data.get("revision") != row.record.version
+    return moved and comparison.may_have_gone_on(newest)
+
+
+def _compare_step(comparison: Comparison, name: str, row: AskedFor, newest: Told) -> None:
+    """Compare the step that asked with what the request says; another one, if it is there, is compared by its own entry."""
+    expected = FOLLOWS.get(row.record.status)
+    if expected is not None and row.step != expected and not comparison.may_have_gone_on(newest):
+        what = f"{row.record.status}, and its materialization {row.record.materialization} says {row.step or 'nothing'}"
+        comparison.differ(name, what, newest)
+
+
+def _compare_vote(comparison: Comparison, name: str, vote: VoteRecord, told: Told, project: str) -> None:
+    signed = told.data.get("vote")
+    said = signed if isinstance(signed, dict) else {}
+    for field, shown in approval_acts.vote_of(vote).items():
+        if shown != said.get(field):
+            comparison.differ(name, f"{field} = {str(shown)[:80]}, {told.where} says {str(said.get(field))[:80]}", told)
+    act = approval_acts.Act(told.action, approval_acts.of_approval(vote.approval), "", {}, {"comment": vote.comment})
+    comparison.compare(name, act, told, project)
+    comparison.compare_actor(name, vote.voter, vote.identity, told)
