@@ -189,17 +189,20 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 STORED = {
     "flowstone_run_total": "SELECT pipeline, status, count(*) FROM run WHERE ended_at IS NOT NULL AND project = :p GROUP BY 1, 2",
     "flowstone_materialization_total": "SELECT asset, status, CASE WHEN status = 'skipped' THEN reason ELSE '' END, count(*) "
-    "FROM materialization WHERE status NOT IN ('running', 'retrying') AND project = :p GROUP BY 1, 2, 3",
+    "FROM materialization WHERE status NOT IN ('running', 'retrying', 'waiting') AND project = :p GROUP BY 1, 2, 3",
     "flowstone_materialization_attempts_total": "SELECT m.asset, a.status, count(*) FROM attempt a JOIN materialization m "
     "ON m.id = a.materialization WHERE a.status <> 'running' AND m.project = :p GROUP BY 1, 2",
     "flowstone_error_total": "SELECT asset, type, CASE retryable WHEN 1 THEN 'true' ELSE 'false' END, count(*) FROM error "
     "WHERE project = :p GROUP BY 1, 2, 3",
+    "flowstone_checkpoint_total": "SELECT asset, CASE WHEN status = 'approved' AND decided_by = 'flowstone' "
+    "THEN 'approved_by_timeout' ELSE status END, count(*) FROM approval WHERE status <> 'pending' AND project = :p GROUP BY 1, 2",
     "flowstone_materialization_in_flight": "SELECT asset, count(*) FROM materialization WHERE status = 'running' AND "
     "project = :p GROUP BY 1",
 }
 SAME_AS = {
     "flowstone_run_duration_seconds": "flowstone_run_total",
     "flowstone_materialization_duration_seconds": "flowstone_materialization_attempts_total",
+    "flowstone_checkpoint_waiting_seconds": "flowstone_checkpoint_total",
 }
 """Histograms that take as many measurements as a counter counts, under the same labels."""
 

@@ -85,11 +85,12 @@ class Story(NamedTuple):
     page: tuple[str, str]
     again: subprocess.CompletedProcess[str]
     changed: subprocess.CompletedProcess[str]
+    released: subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """The demo run three times over one environment."""
+    """The demo run four times over one environment, the last time with a reviewer who says yes."""
     place = small(tmp_path_factory.mktemp("demo"))
     first = place.demo()
     recorded = place.rows("select (select count(*) from event where run_id is not null), (select count(*) from lineage)")[0]
@@ -98,7 +99,8 @@ def story(tmp_path_factory):
     stored = str(place.rows(query)[0][0])
     again = place.demo()
     place.install("gamma", "3.0", "MIT").write_text("tampered\n")
-    return Story(place, first, recorded, (hashlib.sha256(page).hexdigest(), stored), again, place.demo())
+    changed = place.demo()
+    return Story(place, first, recorded, (hashlib.sha256(page).hexdigest(), stored), again, changed, place.demo("--yes"))
 
 
 def line_of(output: str, start: str) -> str:
@@ -118,7 +120,7 @@ def test_the_first_run_reviews_and_says_what_it_did(story):
     assert "GPL-3.0-or-later" in line_of(said, "medium")
     assert [line for line in said.splitlines() if len(line) > 100 and str(story.place.folder) not in line] == []
     assert line_of(said, "Verified").startswith("Verified  INTACT: ")
-    assert line_of(said, "Verified").endswith("audit entries re-hashed and signed, 7 outputs re-hashed")
+    assert line_of(said, "Verified").endswith("audit entries re-hashed and signed, 6 outputs re-hashed")
     events, edges = story.recorded
     assert (
         line_of(said, "Recorded") == f"Recorded  8 materializations, 9 attempts, {events} events, {edges} lineage edges, 1 error"
@@ -131,8 +133,10 @@ def test_the_page_is_the_stored_report(story):
 
 
 def test_a_second_run_reuses_and_says_why(story):
-    """Nothing changed: everything is reused, the sources because their fingerprints are the same."""
-    assert "7 reused, 1 skipped" in story.again.stdout
+    """Nothing changed: everything is reused, the sources because their fingerprints are the same; the gate waits for one answer."""
+    assert "6 reused, 1 skipped, 2 waiting" in story.again.stdout
+    asked = [line for line in story.first.stdout.splitlines() if line.startswith("  1  look")]
+    assert [line for line in story.again.stdout.splitlines() if line.startswith("  1  look")] == asked
     assert "source fingerprint" in line_of(story.again.stdout, "integrity")
     assert "unchanged since" in line_of(story.again.stdout, "integrity")
 
@@ -148,6 +152,45 @@ def test_a_changed_file_is_the_worst_finding(story):
     """A file that is not what its RECORD says is high, named, and counted as differing, never as ok."""
     assert "1 differs" in line_of(story.changed.stdout, "integrity")
     assert "gamma.py differs from what was installed" in line_of(story.changed.stdout, "high    gamma")
+
+
+def test_nothing_is_released_before_a_reviewer_has_said_yes(story):
+    """A run that waits is no failure, the value is nobody's until then; a yes publishes these bytes and goes on."""
+    asked = re.findall(r"approvals show (apr_\w+)", story.changed.stdout)[0]
+    query = "select status, decided_by, decided_identity, requester from approval order by requested_at"
+    first, last = story.place.rows(query)
+
+    assert (story.changed.returncode, story.released.returncode) == (0, 0)
+    assert first[0] == "invalidated"  # a newer candidate took its place
+    assert last[:3] == ("approved", "demo-reviewer", "asserted")
+    assert last[3] != "demo-reviewer"
+    assert f"{asked} is approved by demo-reviewer, who only says who they are" in story.released.stdout
+    assert "done     3 distributions" in line_of(story.released.stdout, "release_note")
+    assert "approval.approved" in story.released.stdout
+    assert line_of(story.released.stdout, "Verified").startswith("Verified  INTACT: ")
+    query = "select count(*) from current_output where asset = 'bill_of_materials'"
+    assert story.place.rows(query) == [(1,)]
+
+
+def test_what_the_demo_says_to_type_works_when_pasted(reviewed):
+    """Look, decide as the reviewer, go on, prove: each printed command does what it says, and the requester is refused."""
+    said = reviewed.demo().stdout
+    commands = [line.split(maxsplit=2)[2] for line in said.splitlines() if re.match(r"  [1-4]  ", line)]
+    commands = [command.removeprefix("on").strip() for command in commands]
+    folder = reviewed.folder / "flowstone-demo"
+
+    def typed(command: str) -> subprocess.CompletedProcess[str]:
+        line = command.replace("flowstone", f"{sys.executable} -m flowstone", 1)
+        return subprocess.run(["sh", "-c", line], cwd=folder, env=own_environment(), capture_output=True, text=True, check=False)
+
+    own = typed(commands[1].replace(" --as demo-reviewer", ""))
+    done = [typed(command) for command in commands]
+
+    assert own.returncode == 2
+    assert "requested this run" in own.stderr
+    assert [one.returncode for one in done] == [0, 0, 0, 0], [one.stderr for one in done]
+    assert "You are approving" in done[0].stdout
+    assert done[3].stdout.startswith("INTACT")
 
 
 def test_the_bill_of_materials_is_cyclonedx(story):
@@ -276,7 +319,7 @@ def test_a_folder_of_another_project_is_not_killed_in(tmp_path):
 
     assert (refused.returncode, misused.returncode) == (2, 2)
     assert "is another project's" in refused.stderr
-    assert "leave out --python and --quiet" in misused.stderr
+    assert "leave out --python, --yes and --quiet" in misused.stderr
     assert not (tmp_path / ".flowstone").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["flowstone.toml"]
 
@@ -311,6 +354,7 @@ def test_a_change_behind_its_back_is_found_out_before_a_newcomers_eyes(tmp_path)
     assert verdicts == [["TAMPERED", str(entries)], ["INTACT", str(entries)]]
     assert "\n   2400\n" in done.stdout
     assert re.findall(r" \(turnover\): (\w+) = ", done.stdout) == ["digest", "size", "summary"]
+    assert "says decided_by = the-boss" in done.stdout
     assert done.stdout.splitlines()[-1] == "  prove     flowstone audit verify"
 
 

@@ -27,7 +27,7 @@ SHOWS = {
     "14_approvals.py": [
         "the run is waiting, because people must decide: True",
         "asked: 2 prices. May we?",
-        "ada: ada is not asked",
+        "ada: ada requested this run, and may not approve it (four eyes)",
         "grace: approved",
         "the run is success: apple 3, pear 4",
     ],

@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from releasing import SIGNERS, Releasing
 from sqlalchemy import insert, update
 
 from flowstone.audit import acts
@@ -17,11 +18,13 @@ from flowstone.audit.acts import Act
 from flowstone.audit.anchoring import Anchors
 from flowstone.audit.entries import Auditor, begin_log, entry_of
 from flowstone.audit.fold import Fold
+from flowstone.audit.inspection import Readers
 from flowstone.audit.keeper import Keeper
 from flowstone.audit.promises import Anchored
 from flowstone.audit.reconciliation import reconcile, unaudited
 from flowstone.audit.rotation import rotate
 from flowstone.audit.sealing import Sealer
+from flowstone.audit.signatures import SignatureCheck
 from flowstone.audit.state import State, state_of
 from flowstone.audit.verification import check_log
 from flowstone.events.dispatcher import Dispatcher
@@ -38,7 +41,7 @@ ASSETS = ("orders", "rates", "totals")
 PARTITIONS = ("", "mon", "tue", "k" * 200)
 
 
-class World:
+class World(Releasing):
     """One database with its log and its keeper's state; everything in it follows from the seed."""
 
     def __init__(self, url: str, folder: Path, seed: int = 0, *, is_audited: bool = True) -> None:
@@ -49,11 +52,12 @@ class World:
         self.auditor = Auditor(self.origin, PROJECT)
         self.state = state_of(self.origin, {"FLOWSTONE_STATE_HOME": str(folder / "state")})
         self.run = self.made = None
+        self.are_keys_listed = False
         self.anchors: list[Anchored] = []
         self.steps = (
             *[self.succeed] * 6, self.fail, self.succeed_again, self.end_run, self.cancel_run, self.invalidate, self.erase,
             self.collect, self.hold, self.release, self.decide, self.define, self.seal, self.seal, self.rotate, self.restart,
-            self.step_clock, self.read,
+            self.step_clock, self.read, *[self.ask] * 4, *[self.answer] * 3, self.vote, self.refuse,
         )  # fmt: skip
         with self.database.transaction() as tx:
             processes.register(tx, "proc_1", "here", 1, self.database.now())
@@ -84,12 +88,12 @@ class World:
         """Close the database."""
         self.database.close()
 
-    def audit(self, tx, act: Act, *, run_id: str = "", version: int | None = None) -> None:
+    def audit(self, tx, act: Act, *, run_id: str = "", version: int | None = None, actor: str = "dev") -> None:
         """Append the entry of *act*, unless auditing is switched off."""
         if not self.is_audited:
             return
         trace = "0" * 31 + "1" if run_id else ""
-        entry = entry_of(act, actor="dev", identity="os", at=self.database.now(), run_id=run_id, trace_id=trace, version=version)
+        entry = entry_of(act, actor=actor, identity="os", at=self.database.now(), run_id=run_id, trace_id=trace, version=version)
         self.auditor.append(tx, entry)
 
     def live(self, steps: int) -> World:
@@ -310,10 +314,11 @@ class World:
         anchored, note = list(self.anchors), self.state.head()
         if note is not None:
             anchored.append(Anchored("in the state folder", note))
-        log = Fold(connection)
+        log, signatures = Fold(connection), SignatureCheck(SIGNERS)
         try:
-            given = (anchored if outside else (),)
-            checked = check_log(connection, self.origin, self.state.pinned(), *given, now=self.database.now(), reader=log)
+            given, reader = (anchored if outside else (),), Readers(log, signatures)
+            checked = check_log(connection, self.origin, self.state.pinned(), *given, now=self.database.now(), reader=reader)
+            checked.incomplete += signatures.end(checked)
             if records:
                 reconcile(connection, log, checked)
         finally:

@@ -92,17 +92,20 @@ class AuditLog:
         anchors: Sequence[str | Path] = (),
         keys: Sequence[str] = (),
         archives: Sequence[str | Path] = (),
+        signers: str | Path | None = None,
         record: bool = True,
     ) -> VerifyReport:
         """Verify the log, its records (unless not to *reconcile*), and the bytes of current outputs.
 
         *anchors* are more files to compare with; *keys* are trusted instead of those this user has pinned; *archives* hold the
-        entries that were pruned, from the first one on. *record*: the result becomes an event, for metrics and the doctor.
+        entries that were pruned, from the first one on; *signers* is a file of allowed signers, instead of the one that is set.
+        *record*: the result becomes an event, for metrics and the doctor.
         """
         with self._reading() as connection:
             origin = self._known.origin(self._place()) or self._origin(connection)
             state, given = self._state(origin), self._sinks(connection)
-            report = verify(self._deployment, connection, state, origin, given, Asked(anchors, keys, archives, reconcile))
+            asked = Asked(anchors, keys, archives, reconcile, signers=signers)
+            report = verify(self._deployment, connection, state, origin, given, asked)
         if record:
             record_result(self._deployment, report, self._actor)
         return report

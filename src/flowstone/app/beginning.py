@@ -1,6 +1,6 @@
 """Whether this deployment audits: the log begins with the first change, and switching it off and on is told in it.
 
-So is what decides how much is kept: it is compared with what the log says it was.
+So is what decides how much is kept, and who may decide: it is compared with what the log says it was.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from flowstone.app import identity
+from flowstone.app import deciders, identity
 from flowstone.audit import acts, leaf
 from flowstone.audit.entries import BEGINNING, Auditor, begin_log, entry_of
 from flowstone.audit.fold import Fold
@@ -17,7 +17,6 @@ from flowstone.audit.origins import permanent
 from flowstone.audit.reconciliation import unaudited
 from flowstone.audit.recorder import Recorder, Who
 from flowstone.audit.verification import check_log
-from flowstone.events.catalogue import ControlWeakened
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.settings import RetentionSettings, Settings
 from flowstone.stores import audit, audit_records
@@ -44,6 +43,8 @@ def begin(settings: Settings, database: Database, who: Who) -> Recorder:
     if last == acts.STOPPED:
         _begin_again(database, recorder, found[0][1], project, who)
     _compare_retention(settings, database, recorder, who)
+    deciders.compare_rules(settings, database, recorder, who)
+    deciders.compare_signers(settings.approvals.allowed_signers, project, database, recorder, who)
     return recorder
 
 
@@ -77,12 +78,7 @@ def _stop(database: Database, auditor: Auditor, project: str, who: Who) -> None:
         if audit.last_action(tx, project, acts.LOG, SWITCHES) != acts.STOPPED:
             now, recorder = database.now(), Recorder(auditor)
             recorder.tell(tx, acts.stopped(), who, now)
-            _weakened(tx, recorder, "audit", "on", "off", who, now)
-
-
-def _weakened(tx: Transaction, recorder: Recorder, control: str, was: str, now: str, who: Who, at: int) -> None:
-    recorder.tell(tx, acts.control_weakened(control, {"was": was, "now": now}), who, at)
-    tx.emit(ControlWeakened, at=at, control=control, was=was, now=now, actor=who.actor, identity=who.identity)
+            deciders.weakened(tx, recorder, "audit", "on", "off", who, now)
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------------------------
@@ -98,7 +94,7 @@ def _compare_retention(settings: Settings, database: Database, recorder: Recorde
         now = database.now()
         recorder.tell(tx, acts.retention_changed(before, after), who, now)
         for kind, was, less in _shortened(before or {}, after):
-            _weakened(tx, recorder, "retention", f"{kind}: {was}", f"{kind}: {less}", who, now)
+            deciders.weakened(tx, recorder, "retention", f"{kind}: {was}", f"{kind}: {less}", who, now)
 
 
 def _last_kept(connection: Connection, project: str) -> dict[str, Any] | None:

@@ -16,9 +16,9 @@ from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.schedule import GOOD
 from flowstone.execution.session import as_output
 from flowstone.foundation.errors import NotFoundError, PartitionError, did_you_mean
-from flowstone.stores import outputs, partitions, pipelines
+from flowstone.stores import approvals, outputs, partitions, pipelines
 from flowstone.stores.database import Connection
-from flowstone.stores.records import MaterializationRecord, OutputRecord
+from flowstone.stores.records import ApprovalRecord, MaterializationRecord, OutputRecord
 
 Place = tuple[str, str]
 LISTED = 20
@@ -35,6 +35,8 @@ class Condition(NamedTuple):
     last: MaterializationRecord | None
     others: int = 0
     """How many other partitions of the asset have a value, where only the newest was asked for."""
+    asked: ApprovalRecord | None = None
+    """The open request for approval about it: a value waits, or computing one."""
 
 
 class Conditions:
@@ -122,7 +124,14 @@ class Conditions:
         digests = {name: item["digest"] for name, item in self.defined.items()}
         because = reasons(connection, current.values(), digests)
         erased = {place for place, made in last.items() if made.output in lost and lost[made.output].gone}
-        return [self._condition(place, current.get(place), last.get(place), because, erased=place in erased) for place in places]
+        waiting = [place for place, made in last.items() if made.status == "waiting"]
+        asked = {place: approvals.open_at(connection, self._project, *place) for place in waiting}
+        return [
+            self._condition(place, current.get(place), last.get(place), because, erased=place in erased)._replace(
+                asked=asked.get(place)
+            )
+            for place in places
+        ]
 
     def _condition(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowstone.app import audit_health, growth, watching
+from flowstone.app import approval_health, audit_health, growth, watching
 from flowstone.app.findings import Finding
 from flowstone.app.metrics import definitions
 from flowstone.app.wiring import Deployment
@@ -41,6 +41,7 @@ def examine(deployment: Deployment, *, thorough: bool = False) -> list[Finding]:
         findings += _waiting(connection, project, counts)
         current = list(outputs.current_of(connection, project, limit=ALL if thorough else OUTPUTS).values())
     findings.append(_bytes(deployment, current))
+    findings += approval_health.findings(deployment)
     findings += audit_health.findings(deployment, thorough=thorough)
     findings += watching.findings(deployment)
     findings += growth.findings(deployment, thorough=thorough)
@@ -110,7 +111,7 @@ def _one_by_one(connection: Connection, project: str, runs: int, *, thorough: bo
 
 
 def _waiting(connection: Connection, project: str, counts: dict[str, int]) -> list[Finding]:
-    waiting = runs.recent(connection, project, limit=LISTED, status="waiting")
+    waiting = runs.left(connection, project, LISTED)
     if not waiting:
         return [
             Finding(

@@ -10,16 +10,18 @@ from flowstone.app.collection import remove_bytes
 from flowstone.app.found import Found
 from flowstone.app.needs import Held
 from flowstone.app.wiring import Deployment
+from flowstone.approvals.eligibility import Person
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.audit import acts
-from flowstone.audit.recorder import Recorder
 from flowstone.events.catalogue import OutputErased
+from flowstone.execution import asking
 from flowstone.execution.run import Actor
+from flowstone.execution.services import Services
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import HeldError, StorageError, UsageError
 from flowstone.ledger.lineage import walk
-from flowstone.stores import holds, outputs, retention
+from flowstone.stores import approvals, holds, outputs, retention
 from flowstone.stores.asking import Asked
 from flowstone.stores.database import Connection, Transaction
 from flowstone.stores.records import OutputRecord
@@ -78,7 +80,7 @@ class Erasing:
             holds.guard(tx, self._project)
             free_or_raise(tx, self._project, planned.outputs)
             for output in planned.outputs:
-                self._record(tx, services.audit, output, reason, now)
+                self._record(tx, services, output, reason, now)
         failed = remove_bytes(services.database, services.io, planned.outputs)
         if failed:
             output, error = failed[0]
@@ -88,11 +90,12 @@ class Erasing:
                 hint="when the storage lets them go: erase them again, or flowstone db prune",
             )
 
-    def _record(self, tx: Transaction, audit: Recorder, output: OutputRecord, reason: str, now: int) -> None:
+    def _record(self, tx: Transaction, services: Services, output: OutputRecord, reason: str, now: int) -> None:
+        self._void(tx, services, output, now)
         current = outputs.withdraw(tx, self._project, output.asset, output.partition, output.id)
         if retention.mark_gone(tx, output.id, ERASED, now):
             act = acts.erased(output, now, self._deployment.redactor.text(reason), was_current=current)
-            audit.tell(tx, act, self._actor.who, now)
+            services.audit.tell(tx, act, self._actor.who, now)
             tx.emit(
                 OutputErased,
                 at=now,
@@ -106,6 +109,13 @@ class Erasing:
                 actor=self._actor.id,
                 identity=self._actor.source,
             )
+
+    def _void(self, tx: Transaction, services: Services, output: OutputRecord, now: int) -> None:
+        """End the open request about the output: nothing is left that people could approve."""
+        asked = approvals.locked_at(tx, self._project, output.asset, output.partition)
+        if asked is not None and asked.output == output.id:
+            by = Person(self._actor.id, self._actor.source)
+            asking.end(tx, services, asked, "invalidated", by, "the candidate was erased", now)
 
     def _refuse_written(self, gone: list[OutputRecord]) -> None:
         for output in gone:

@@ -17,8 +17,9 @@ from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.decision import short
 from flowstone.ledger.error_groups import with_tries
 from flowstone.ledger.lineage import Walk, walk
-from flowstone.stores import errors, materializations, outputs, runs
-from flowstone.stores.records import AttemptRecord, ErrorRecord, OutputRecord, RunRecord
+from flowstone.stores import approvals, errors, materializations, outputs, runs
+from flowstone.stores.database import Connection
+from flowstone.stores.records import ApprovalRecord, AttemptRecord, ErrorRecord, OutputRecord, RunRecord, VoteRecord
 
 
 class Change(NamedTuple):
@@ -45,6 +46,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[ErrorRecord]
     last_run: RunRecord | None
     """The run of the newest materialization, when it is not the one that made the value."""
+    approval: ApprovalRecord | None
+    """The request by which people agreed to the value; ``None`` where nobody was asked."""
+    votes: list[VoteRecord]
+    """What people have said to that request."""
+    asked: ApprovalRecord | None
+    """The newest request about a value that is not current: open, or refused."""
     notes: list[str]
     """What the definition digest cannot see, and what is installed here now that was not then: no reasons, but worth knowing."""
 
@@ -63,6 +70,8 @@ def explain(deployment: Deployment, pipeline: Pipeline | None, found: Found, ass
         failed = with_tries(connection, errors.read(connection, project, asset=asset, partition=encoded, limit=5))
         newer = [runs.find(connection, project, last.run_id)] if last and (output is None or last.run_id != output.run_id) else []
         last_run = next(iter(with_lost(deployment, connection, newer)), None)
+        approval, asked = _approvals(connection, project, condition)
+        votes = approvals.votes(connection, [approval.id])[approval.id] if approval is not None else []
         before = outputs.before(connection, project, output) if output else None
         changes = _changes(before, output, lineage, walk(connection, before, depth=1) if before else None)
         if before is not None and run is not None:
@@ -81,8 +90,26 @@ def explain(deployment: Deployment, pipeline: Pipeline | None, found: Found, ass
         changes=changes,
         errors=failed,
         last_run=last_run,
+        approval=approval,
+        votes=votes,
+        asked=asked,
         notes=[*([unseen] if unseen else []), *(_installed_since(run) if run is not None and output is not None else [])],
     )
+
+
+def _approvals(connection: Connection, project: str, condition: Condition) -> tuple[ApprovalRecord | None, ApprovalRecord | None]:
+    """The request by which people agreed to the current value, and the newest one about another."""
+    where: dict[str, Any] = {"asset": condition.asset, "partition": condition.partition, "limit": 1}
+    output, last = condition.output, condition.last
+    if condition.asked is not None or last is None or last.status not in ("rejected", "expired"):
+        asked = condition.asked
+    else:
+        asked = next(iter(approvals.listed(connection, project, status=last.status, run_id=last.run_id, **where)), None)
+    if output is None:
+        return None, asked
+    agreed = approvals.listed(connection, project, status="approved", output=output.id, **where)
+    agreed = agreed or approvals.listed(connection, project, status="approved", kind="before", run_id=output.run_id, **where)
+    return next(iter(agreed), None), asked
 
 
 def _environment(before: RunRecord, run: RunRecord) -> list[Change]:

@@ -9,12 +9,13 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key, encode_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.planner import Planner
+from flowstone.execution.schedule import GOOD
 from flowstone.execution.session import as_output
 from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import MissingOutputError, NotFoundError, PartitionError, did_you_mean
 from flowstone.foundation.texts import cut
-from flowstone.stores import materializations, outputs, partitions, pipelines, runs
+from flowstone.stores import approvals, materializations, outputs, partitions, pipelines, runs
 from flowstone.stores.records import OutputRecord
 
 
@@ -121,18 +122,19 @@ class Found:
     def _of_run(self, asset: str, partition: Any, run_id: str) -> OutputRecord:
         with self._deployment.reading().reading() as connection:
             run = runs.find(connection, self._project, run_id)
-            rows = [row for row in materializations.of_run(connection, run.id) if row.asset == asset and row.output]
+            rows = [row for row in materializations.of_run(connection, run.id) if row.asset == asset and row.status in GOOD]
             if partition not in (None, "latest"):
                 text = partition if isinstance(partition, str) else encode_key(partition)
                 here = {row.partition: display_key(decode_key(row.partition)) for row in rows}
                 meant = [e for e in written(text) if e in here] or [e for e, shown in here.items() if shown == text]
                 rows = [row for row in rows if row.partition in meant[:1]]
             made = outputs.find(connection, [row.output for row in rows])
+            asked = approvals.listed(connection, self._project, asset=asset, run_id=run.id) if not rows else []
         if len(rows) != 1:
-            raise MissingOutputError(
-                f"{run.id} has {len(rows) or 'no'} values of {asset}",
-                hint="name one --partition" if rows else f"flowstone show {run.id}",
-            )
+            hint = "name one --partition" if rows else f"flowstone show {run.id}"
+            if asked:
+                hint = f"people are asked whether it may have one: flowstone approvals show {asked[0].id}"
+            raise MissingOutputError(f"{run.id} has {len(rows) or 'no'} values of {asset}", hint=hint)
         return made[rows[0].output]
 
 

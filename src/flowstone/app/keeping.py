@@ -11,7 +11,7 @@ from flowstone.app.collection import Collection
 from flowstone.app.erasing import Erasing, Erasure
 from flowstone.app.holding import Holding, said
 from flowstone.app.pruning import Prune, Pruned
-from flowstone.app.versions import Version, Which, versions
+from flowstone.app.versions import Version, Wanted, Which, versions
 from flowstone.app.wiring import Deployment
 from flowstone.assets.pipeline import Pipeline
 from flowstone.execution.result import RunResult
@@ -28,10 +28,23 @@ class Keeping(Auditing):
         self._actor = actor
 
     def outputs(
-        self, asset: str | None = None, *, partition: Any = None, which: Which = "kept", limit: int = 1_000
+        self,
+        asset: str | None = None,
+        *,
+        partition: Any = None,
+        which: Which = "kept",
+        limit: int = 1_000,
+        since: int | None = None,
+        until: int | None = None,
+        without_approval: bool = False,
     ) -> list[Version]:
-        """At most *limit* outputs by asset and partition, newest first: those whose bytes are ``kept``, ``gone``, or ``all``."""
-        return versions(self._deployment, self._found, asset, partition, which, limit)
+        """At most *limit* outputs by asset and partition, newest first: those whose bytes are ``kept``, ``gone``, or ``all``.
+
+        *since* and *until* bound when they were stored, in nanoseconds since the epoch. *without_approval*: only those that
+        became current and that nobody had approved, of *asset*, or of every asset that has a gate or had one.
+        """
+        wanted = Wanted(asset, partition, which, limit, since, until, without_approval)
+        return versions(self._deployment, self._found, wanted)
 
     def erase(
         self,

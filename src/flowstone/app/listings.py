@@ -18,10 +18,18 @@ from flowstone.execution import plan as plans
 from flowstone.foundation.errors import SettingsError, did_you_mean
 from flowstone.foundation.serialize import to_json
 from flowstone.ledger.lineage import Walk
-from flowstone.stores import errors, events, materializations, outputs, processes, runs
+from flowstone.stores import approvals, errors, events, materializations, outputs, processes, runs
 from flowstone.stores import lineage as edges
 from flowstone.stores.database import Connection
-from flowstone.stores.records import AttemptRecord, EdgeRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
+from flowstone.stores.records import (
+    ApprovalRecord,
+    AttemptRecord,
+    EdgeRecord,
+    ErrorRecord,
+    MaterializationRecord,
+    OutputRecord,
+    RunRecord,
+)
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +45,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     edges: list[EdgeRecord]
     errors: list[ErrorRecord]
     events: int
+    approvals: list[ApprovalRecord]
+    """What it has asked people, and what else its steps wait for."""
     cancel: str = ""
     """Who asked for its end and why, in one line."""
 
@@ -67,8 +77,18 @@ def run_view(deployment: Deployment, connection: Connection, id: str) -> RunView
         edges=edges.edges_into(connection, [output.id for output in used.values() if output.run_id == run.id]),
         errors=errors.read(connection, project, run_id=run.id, limit=1000),
         events=events.count(connection, run.id),
+        approvals=_asked(connection, project, rows),
         cancel=cancel.message(connection, project, run.id) if run.cancel_requested_at or run.status == "cancelled" else "",
     )
+
+
+def _asked(connection: Connection, project: str, rows: list[MaterializationRecord]) -> list[ApprovalRecord]:
+    """The requests that a run has made, the oldest first, and those of others that its steps wait for."""
+    own = approvals.listed(connection, project, status=None, run_id=rows[0].run_id, limit=None)[::-1] if rows else []
+    mine = {asked.place for asked in own if asked.status == "pending"}
+    waiting = [row for row in rows if row.status == "waiting" and (row.asset, row.partition) not in mine]
+    others = (approvals.open_at(connection, project, row.asset, row.partition) for row in waiting)
+    return [*own, *(asked for asked in others if asked is not None)]
 
 
 def asset_info(pipeline: Pipeline, name: str, conditions: Conditions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _OUR_OWN = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_
 _QUESTIONS = {
     "commit": ("rev-parse", "--verify", "--quiet", "HEAD^{commit}"),
     "dirty": ("status", "--porcelain", "--untracked-files=normal"),
+    "author": ("log", "-1", "--format=%ae"),
     "ignored": ("check-ignore", "--"),
 }
 
@@ -27,6 +28,8 @@ class Commit(NamedTuple):
     commit: str | None
     dirty: bool | None
     reason: str = ""
+    author: str = ""
+    """The e-mail address of the commit's author; empty when it is not known."""
 
 
 class _Answer(NamedTuple):
@@ -50,7 +53,7 @@ def commit_of(file: str, definition: str) -> Commit:  # noqa: ARG001 - what was 
 
 def _judge(answers: dict[str, _Answer | None], file: Path) -> Commit:
     """Read what git said; not its exit codes, which a host that ignores ``SIGCHLD`` takes away."""
-    commit, dirty, ignored = (answers[name] for name in _QUESTIONS)
+    commit, dirty, author, ignored = (answers[name] for name in _QUESTIONS)
     late = f"git did not answer within {SECONDS:g} s"
     if commit is None:
         return Commit(None, None, late)
@@ -60,9 +63,10 @@ def _judge(answers: dict[str, _Answer | None], file: Path) -> Commit:
         return Commit(None, None, f"{file.name} is ignored by its repository")
     if not commit.out:
         return Commit(None, None, "the repository has no commits")
+    wrote = author.out.strip() if author is not None else ""
     if dirty is None or dirty.error:
-        return Commit(commit.out.strip(), None, late if dirty is None else _refusal(dirty.error))
-    return Commit(commit.out.strip(), bool(dirty.out))
+        return Commit(commit.out.strip(), None, late if dirty is None else _refusal(dirty.error), wrote)
+    return Commit(commit.out.strip(), bool(dirty.out), author=wrote)
 
 
 def _refusal(said: str) -> str:

@@ -13,7 +13,7 @@ from flowstone.app.wiring import Deployment
 from flowstone.automation.deadlines import Deadlines
 from flowstone.execution import lost
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.observability.metrics import defaults
+from flowstone.observability.metrics import decisions, defaults
 from flowstone.observability.metrics.families import Sample
 from flowstone.stores import overdue, pipelines, processes, state, ticks
 from flowstone.stores.database import Connection
@@ -40,7 +40,7 @@ class Gauges:
         seldom = self._kept_at is None or now - self._kept_at >= EVERY
         with database.reading() as connection:
             found = {**dict(self._work(connection)), **dict(self._late(connection)), **dict(self._store(connection))}
-            found |= dict(audit_gauges.sealing(connection))
+            found |= dict(audit_gauges.sealing(connection)) | dict(self._asked(connection))
             if seldom:
                 self._kept = dict(self._large(connection))
         if seldom:
@@ -58,6 +58,13 @@ class Gauges:
         dead = [process for process in processes.not_ended(connection) if not lost.is_alive(process, locks, now)]
         yield defaults.WORKERS_LOST.name, _one(len(dead))
         yield defaults.ERROR_GROUPS_OPEN.name, _one(state.open_groups(connection, self._project))
+
+    def _asked(self, connection: Connection) -> Told:
+        gated = {item["name"]: 0 for item in _described(connection, self._project) if item.get("approval")}
+        pending = state.pending(connection, self._project)
+        yield decisions.CHECKPOINT_PENDING.name, _by({**gated, **{of.asset: of.requests for of in pending}})
+        yield decisions.CHECKPOINT_OLDEST.name, _by({of.asset: of.oldest / NANOSECONDS for of in pending})
+        yield decisions.CHECKPOINT_DEADLINE.name, _by({of.asset: of.deadline / NANOSECONDS for of in pending})
 
     def _late(self, connection: Connection) -> Told:
         watched = {item["name"]: 0 for item in _described(connection, self._project) if item.get("due")}

@@ -13,10 +13,10 @@ from flowstone.app.wiring import Deployment
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.automation.deadlines import Deadlines, Late
 from flowstone.automation.tick import Duty, Tick, Ticked
-from flowstone.execution.deciding import Deciding
+from flowstone.execution import closing, expiring
 from flowstone.execution.run import Actor, Runs
 from flowstone.execution.services import Services
-from flowstone.foundation.errors import NotFoundError, did_you_mean
+from flowstone.foundation.errors import FlowStoneError, NotFoundError, did_you_mean
 from flowstone.foundation.settings import DAY
 from flowstone.notifications.channels import Undelivered
 from flowstone.notifications.delivery import SEND_SECONDS, describe
@@ -57,15 +57,16 @@ def _reap(deployment: Deployment) -> str:
 
 
 def _settle_approvals(services: Services) -> str:
-    done = Deciding(services).settle_due()
+    done = expiring.settle_due(services)
     counts = Counter("reminded of" if one.status == "pending" else one.status for one in done)
     return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "nothing is due"
 
 
 def _go_on(deployment: Deployment, services: Services, actor: Actor) -> str:
-    """Go on with the runs that people have decided about, where their code is at hand."""
+    """Go on with the runs that people have decided about, where their code is at hand; end those nothing is left to do for."""
     with services.database.reading() as connection:
-        waiting = runs.to_go_on(connection, services.project)
+        decided = runs.to_go_on(connection, services.project)
+    waiting = [run for run in decided if closing.close(services, run.id) == "waiting"]
     if not waiting:
         return "none waits for anything but people"
     pipeline = deployment.pipeline
@@ -74,10 +75,13 @@ def _go_on(deployment: Deployment, services: Services, actor: Actor) -> str:
     work = Runs(services, pipeline, actor, {})
     done = []
     for run in waiting:
-        if run.definition == pipeline.digest():
-            done.append(f"{run.id} {work.resume(run).status}")
-        else:
+        if run.definition != pipeline.digest():
             done.append(f"{run.id} was requested with another definition")
+            continue
+        try:
+            done.append(f"{run.id} {work.resume(run).status}")
+        except FlowStoneError as error:  # somebody else was faster, or it cannot go on: others can
+            done.append(f"{run.id}: {error.message}")
     return _named(done)
 
 

@@ -13,18 +13,20 @@ from flowstone.app.wiring import Deployment
 from flowstone.audit.anchoring import AnchorsRead
 from flowstone.audit.anchors import DEFAULT, AnchorFile, Sink
 from flowstone.audit.fold import Fold
-from flowstone.audit.inspection import Checked
+from flowstone.audit.inspection import Checked, Reader, Readers
 from flowstone.audit.note import PublicKey, public_key
 from flowstone.audit.offline import tree_head_of, verify_export
 from flowstone.audit.origins import permanent
 from flowstone.audit.promises import Anchored
 from flowstone.audit.reconciliation import reconcile
+from flowstone.audit.signatures import SignatureCheck
 from flowstone.audit.state import PinnedKey, State
 from flowstone.audit.verification import check_log
 from flowstone.events.catalogue import AuditVerified
 from flowstone.execution.run import Actor
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.foundation.errors import DatabaseError
+from flowstone.foundation.errors import DatabaseError, SettingsError
+from flowstone.foundation.signatures.allowed_signers import Signers
 from flowstone.stores import backups
 from flowstone.stores.database import Connection
 
@@ -47,13 +49,16 @@ class VerifyReport:
     wrong_bytes: int = 0
     anchors: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
+    decisions: int = 0
+    """Decisions whose signature fits their entry and is of a listed key of who decided."""
     seconds: float = 0.0
 
 
 class Asked(NamedTuple):
     """What the verifier gives and wants: more files of anchors, keys instead of those pinned, archives, and how much.
 
-    *reconcile*: compare records with the log; *hashed*: and hash the bytes of current outputs.
+    *reconcile*: compare records with the log; *hashed*: and hash the bytes of current outputs. *signers*: a file of allowed
+    signers, instead of the one that is set.
     """
 
     anchors: Sequence[str | Path] = ()
@@ -61,6 +66,7 @@ class Asked(NamedTuple):
     archives: Sequence[str | Path] = ()
     reconcile: bool = True
     hashed: bool = True
+    signers: str | Path | None = None
 
 
 def verify(
@@ -72,7 +78,9 @@ def verify(
     files = [AnchorFile(path, str(path)) for given in asked.anchors for path in _files(Path(given))]
     kept, fold = AnchorsRead(connection, origin, sinks, files), Fold(connection)
     with closing(fold):
-        reader = fold if asked.reconcile else None
+        signers, unread = _signers(deployment, asked)
+        signatures = SignatureCheck(signers)
+        reader = Readers(fold, signatures) if asked.reconcile else signatures
         archives = Archives(origin, [pin.key for pin in pins], reader)
         archived, anchored = archives.read(asked.archives), _anchored(state, kept)
         checked = check_log(connection, origin, pins, anchored, now=now, archived_below=archived, reader=reader)
@@ -83,6 +91,8 @@ def verify(
                 _check_bytes(deployment, connection, report)
         else:
             report.not_checked.append("records and stored bytes were not compared (--no-reconcile)")
+    report.not_checked += [*unread, *signatures.end(checked)]
+    report.decisions = signatures.valid
     for fault in archives.faults:
         checked.find("archive", fault)
     for fault in kept.faults:
@@ -99,7 +109,7 @@ def verify(
 class Archives:
     """Reads the archives of pruned entries, in order."""
 
-    def __init__(self, origin: str, keys: Sequence[PublicKey], reader: Fold | None) -> None:
+    def __init__(self, origin: str, keys: Sequence[PublicKey], reader: Reader) -> None:
         self._origin, self._keys, self._reader = origin, keys, reader
         self.faults: list[str] = []
 
@@ -115,6 +125,17 @@ class Archives:
             if not report.told and report.begin <= proven:
                 proven = max(proven, report.end)
         return proven
+
+
+def _signers(deployment: Deployment, asked: Asked) -> tuple[Signers | None, list[str]]:
+    """Whose keys sign decisions, and why that is not known where the file that is set cannot be read."""
+    if asked.signers is not None:
+        return Signers.read(Path(asked.signers)), []
+    path = deployment.settings.approvals.allowed_signers
+    try:
+        return (Signers.read(path) if path is not None else None), []
+    except SettingsError as error:
+        return None, [error.message]
 
 
 def record_result(deployment: Deployment, report: VerifyReport, actor: Actor) -> None:

@@ -207,7 +207,7 @@ class Deployment:
         """Who may decide about what waits for approval; on a build server its own user is no person."""
         chosen, own = self.settings.approvals, self.who
         machines = (*chosen.machines, own.actor) if os.environ.get("CI") and own.identity == "os" else chosen.machines
-        return Rules(chosen.allow_asserted, chosen.groups, machines)
+        return Rules(chosen.allow_asserted, chosen.groups, machines, self.settings.audit.require_approval_for_weakening)
 
     def _reap(self) -> None:
         """Settle what dead processes left behind."""

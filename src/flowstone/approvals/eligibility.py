@@ -42,6 +42,8 @@ class Rules:
     allow_asserted: bool = False
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     machines: Sequence[str] = ()
+    hold_weakened: bool = False
+    """Whether a gate that protects less than before must be approved by those who were asked before."""
 
     def people_of(self, approvers: Sequence[str]) -> list[str]:
         """The people that *approvers* names, each once."""
@@ -66,7 +68,13 @@ def refusal(asked: ApprovalRecord, policy: Policy, person: Person, votes: Sequen
     """Why *person* may not decide about what is *asked*; ``None`` when they may."""
     if any(vote.voter == person.id for vote in votes):
         return Refusal("voted", f"{person.id} has voted already", f"flowstone approvals show {asked.id}")
-    return _unproven(policy, person, rules) or _not_asked(policy, person, rules) or _involved(asked, policy, person)
+    return _unproven(policy, person, rules) or _involved(asked, policy, person) or _not_asked(policy, person, rules)
+
+
+def is_requester(asked: ApprovalRecord, person: Person, rules: Rules) -> bool:
+    """Whether *person* requested the run, and is known as well as who did."""
+    as_well = person.strength >= STRENGTH.get(asked.identity, 0) or rules.allow_asserted
+    return person.id == asked.requester and as_well
 
 
 def _unproven(policy: Policy, person: Person, rules: Rules) -> Refusal | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowstone.approvals.eligibility import Person, needed
-from flowstone.approvals.policy import Policy, policy_of
+from flowstone.approvals.policy import policy_of
 from flowstone.events.catalogue import (
     CheckpointApproved,
     CheckpointCancelled,
@@ -25,8 +25,8 @@ from flowstone.stores.records import ApprovalRecord, VoteRecord
 
 EDGES = {
     "pending": frozenset({"pending", "approved", "rejected", "expired", "invalidated", "cancelled"}),
-    "approved": frozenset(), "rejected": frozenset(), "expired": frozenset(), "invalidated": frozenset(), "cancelled": frozenset(),
-}  # fmt: skip
+    **{ending: frozenset() for ending in ("approved", "rejected", "expired", "invalidated", "cancelled")},
+}
 """What a request may become: an ending is for good."""
 
 
@@ -64,7 +64,7 @@ def ask(tx: Transaction, project: str, id: str, question: Question, policy: Mapp
     told, deadline = policy_of(policy), now + policy_of(policy).timeout_ns
     row: dict[str, Any] = {
         **question._asdict(), "id": id, "project": project, "status": "pending", "policy": dict(policy),
-        "requested_at": now, "deadline": deadline, "next_at": next_moment(told, now, deadline, 0), "reminders": 0,
+        "requested_at": now, "deadline": deadline, "next_at": _halfway(now, deadline), "reminders": 0,
         "escalated_at": None, "ended_at": None, "decided_by": "", "decided_identity": "", "reason": "", "version": 1,
     }  # fmt: skip
     asked = ApprovalRecord(**row)
@@ -78,9 +78,9 @@ def ask(tx: Transaction, project: str, id: str, question: Question, policy: Mapp
     return asked
 
 
-def next_moment(policy: Policy, since: int, deadline: int, reminders: int) -> int:
-    """When time itself does something next: one reminder half-way to each deadline, then the deadline."""
-    return (since + deadline) // 2 if reminders == 0 else deadline
+def _halfway(since: int, deadline: int) -> int:
+    """When people are reminded of a deadline."""
+    return (since + deadline) // 2
 
 
 def vote(tx: Transaction, asked: ApprovalRecord, ballot: Ballot, now: int) -> VoteRecord | None:
@@ -111,7 +111,8 @@ def end(
     """End the request as *status*; ``False`` when it moved meanwhile."""
     assert status in EDGES[asked.status]
     changes = {
-        "status": status, "next_at": None, "ended_at": now, "decided_by": by.id, "decided_identity": by.identity, "reason": reason,
+        "status": status, "next_at": None, "ended_at": now, "decided_by": by.id, "decided_identity": by.identity,
+        "reason": reason,
     }  # fmt: skip
     if not approvals.move(tx, asked, changes):
         return False
@@ -134,7 +135,7 @@ def end(
 
 
 def remind(tx: Transaction, asked: ApprovalRecord, now: int) -> bool:
-    """Remind people; the next moment is the deadline, or, where people are reminded again and again, half a timeout away."""
+    """Remind people of the deadline; where they are reminded again and again, it is another timeout away once it is reached."""
     policy, deadline = policy_of(asked.policy), asked.deadline or now
     changes: dict[str, Any] = {"reminders": asked.reminders + 1, "next_at": deadline}
     if policy.on_timeout == "remind" and now >= deadline:
@@ -147,13 +148,13 @@ def remind(tx: Transaction, asked: ApprovalRecord, now: int) -> bool:
 
 
 def escalate(tx: Transaction, asked: ApprovalRecord, now: int) -> bool:
-    """Ask others as well, for as long again; they can decide like those who were asked first."""
+    """Ask others as well, for as long again; they can decide like those who were asked first, who may be everybody."""
     policy = policy_of(asked.policy)
-    wider = sorted({*policy.approvers, *policy.escalate_to})
+    wider = sorted({*policy.approvers, *policy.escalate_to}) if policy.approvers else []
     deadline = now + policy.timeout_ns
     changes = {
         "policy": to_json({**asked.policy, "approvers": wider}), "escalated_at": now, "deadline": deadline,
-        "next_at": next_moment(policy, now, deadline, 0),
+        "next_at": _halfway(now, deadline),
     }  # fmt: skip
     if not approvals.move(tx, asked, changes):
         return False

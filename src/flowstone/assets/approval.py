@@ -29,14 +29,14 @@ MAX_MESSAGE = 1_000
 class Approval:
     """A gate: people decide about what an asset makes, once, on what they saw.
 
-    *message* is what they are asked. *approvers* are names and ``group:NAME``; without any, everybody. *quorum* is how many people
-    must say yes; one no decides. *four_eyes*: not whoever requested the run; *not_author*: nor the author of the commit it ran.
-    After *timeout* (a timedelta, or text such as ``"7d"``) the value is refused (*on_timeout* ``fail``), people are reminded again
-    and again (``remind``), *escalate_to* are asked for as long again (``escalate``), or it is taken unseen (``approve``).
-    *when*: ``after`` it is computed and stored, ``before`` it is computed, only where the function ``asked`` for it with
-    ``ctx.ask_approval``, or when a function of the computed value returns True. *assurance* is how well a person must be known at
-    least: ``asserted``, by the operating system (``os``), ``authenticated``, or by a ``signed`` decision. *invalidate_on*: a change
-    of ``code``, ``config`` or ``inputs`` meanwhile makes the request void instead of being shown.
+    *message* is what they are asked. *approvers* are names and ``group:NAME``; without any, everybody. *quorum* is how many
+    people must say yes; one no decides. *four_eyes*: not whoever requested the run; *not_author*: nor the author of the commit
+    it ran. After *timeout* (a timedelta, or text such as ``"7d"``) the value is refused (*on_timeout* ``fail``), people are
+    reminded again and again (``remind``), *escalate_to* are asked for as long again (``escalate``), or it is taken unseen
+    (``approve``). *when*: ``after`` it is computed and stored, ``before`` it is computed, only where the function ``asked`` for
+    it with ``ctx.ask_approval``, or when a function of the computed value returns True. *assurance* is how well a person must be
+    known at least: ``asserted``, by the operating system (``os``), ``authenticated``, or by a ``signed`` decision.
+    *invalidate_on*: a change of ``code``, ``config`` or ``inputs`` meanwhile makes the request void instead of being shown.
 
     Raises :class:`ValidationError` for a policy that nobody could keep.
     """
@@ -70,13 +70,14 @@ class Approval:
         """Whether people are asked about the computed *value*."""
         if callable(self.when):
             found = self.when(value)
-            if not isinstance(found, bool):
+            is_numpy = str(getattr(found, "dtype", "")) == "bool" and getattr(found, "ndim", None) == 0
+            if not (isinstance(found, bool) or is_numpy):
                 raise ValidationError(f"Approval: when= returned {found!r} for the value", hint="return True or False")
-            return found
+            return bool(found)
         return self.when == "after"
 
     def describe(self) -> dict[str, Any]:
-        """Return the policy as plain values: what definitions and requests keep of it, and what is compared to see it weakened."""
+        """Return the policy as plain values: what definitions and requests keep, and what is compared to see it weakened."""
         return {
             "message": self.message,
             "approvers": sorted(self.approvers),
@@ -95,22 +96,29 @@ class Approval:
         found = []
         if not isinstance(self.message, str) or len(self.message) > MAX_MESSAGE:
             found.append(f"message is not a text of at most {MAX_MESSAGE} characters")
+        for option in ("four_eyes", "not_author"):
+            if not isinstance(getattr(self, option), bool):
+                found.append(f"{option}={getattr(self, option)!r} is not True or False")
+        return [*found, *self._of_people(), *self._of_choices()]
+
+    def _of_people(self) -> list[str]:
         for option in ("approvers", "escalate_to"):
             names = getattr(self, option)
             if isinstance(names, str) or not all(isinstance(name, str) and _is_name(name) for name in names):
-                found.append(f'{option}={names!r} is no list of names, for example ["ann", "group:reviewers"]')
+                return [f'{option}={names!r} is no list of names, for example ["ann", "group:reviewers"]']
         if type(self.quorum) is not int or self.quorum < 1:
-            found.append(f"quorum={self.quorum!r} is no number of people of at least 1")
-        if (
-            not found
-            and self.approvers
-            and not any(n.startswith(GROUP) for n in self.approvers)
-            and len(set(self.approvers)) < self.quorum
-        ):
-            found.append(f"quorum={self.quorum} can never be reached by {len(set(self.approvers))} approvers; name more of them")
-        for option, known in (("on_timeout", OnTimeout), ("assurance", Assurance)):
-            if getattr(self, option) not in get_args(known):
-                found.append(f"{option}={getattr(self, option)!r} is none of {', '.join(get_args(known))}")
+            return [f"quorum={self.quorum!r} is no number of people of at least 1"]
+        people = set(self.approvers)
+        if people and len(people) < self.quorum and not any(name.startswith(GROUP) for name in people):
+            return [f"quorum={self.quorum} can never be reached by {len(people)} approvers; name more of them"]
+        return []
+
+    def _of_choices(self) -> list[str]:
+        found = [
+            f"{option}={getattr(self, option)!r} is none of {', '.join(get_args(known))}"
+            for option, known in (("on_timeout", OnTimeout), ("assurance", Assurance))
+            if getattr(self, option) not in get_args(known)
+        ]
         found += [
             f"invalidate_on: {one!r} is none of {', '.join(get_args(Change))}"
             for one in self.invalidate_on
@@ -120,9 +128,6 @@ class Approval:
             found.append('on_timeout="escalate" and escalate_to=[...] belong together; give both or none')
         if not callable(self.when) and self.when not in ("after", "before", "asked"):
             found.append(f'when={self.when!r} is none of "after", "before", "asked", nor a function of the value')
-        for option in ("four_eyes", "not_author"):
-            if not isinstance(getattr(self, option), bool):
-                found.append(f"{option}={getattr(self, option)!r} is not True or False")
         return found
 
 

@@ -217,8 +217,8 @@ def asset(  # noqa: PLR0913 - options are keywords, written out for help() and e
     audit log. *executor* says where it runs, *concurrency* how many of its attempts run at once in a run, *timeout* (seconds)
     ends an attempt, which then runs in a child process. *due* is by
     when a value must be there: ``"07:30"``, ``"07:30 Europe/Zurich"``, or a timedelta after its partition closes; *owners* are
-    told when it is not. *approval* is the gate: who must agree before the value becomes current. Raises ``ValidationError`` for options of the wrong kind; everything that needs the other assets is
-    checked when a ``Pipeline`` is built.
+    told when it is not. *approval* is the gate: who must agree before the value becomes current. Raises ``ValidationError`` for
+    options of the wrong kind; everything that needs the other assets is checked when a ``Pipeline`` is built.
     """
     if function is not None:
         return _declare(function, name, {})

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flowstone.audit import approval_acts, fold
+from flowstone.audit.acts import Act
 from flowstone.audit.comparison import Comparison
 from flowstone.audit.told import Told, merged
 from flowstone.stores import audit_records
 from flowstone.stores.audit_records import AskedFor
 from flowstone.stores.database import Connection
-from flowstone.stores.records import VoteRecord
-
-FOLLOWS = {"pending": "waiting", "rejected": "rejected", "expired": "expired", "cancelled": "cancelled"}
-"""What the step of a request is while the request is so; any other is decided again, or goes on."""
+from flowstone.stores.records import ApprovalRecord, VoteRecord
 
 
 def requests(connection: Connection, comparison: Comparison) -> int:
@@ -26,20 +24,21 @@ def requests(connection: Connection, comparison: Comparison) -> int:
             continue
         count += 1
         asked, name = row.record, f"approval {row.record.id}"
+        _compare_proof(comparison, name, asked, row.unsigned)
         newest = comparison.tales.get(fold.NEWEST_OF, key[:1])
         if told is not None:
             made = approval_acts.requested(asked)._replace(data=_never_changing(asked))
             comparison.compare(name, made, told, asked.project, asked.run_id)
             comparison.compare_actor(name, asked.requester, asked.identity, told)
-        if newest is None:
-            act = approval_acts.requested(asked)
-            ended = approval_acts.state_of(asked) if asked.status != "pending" else None
-            comparison.untold.add("request", name, act._replace(data={**_never_changing(asked), "ended": ended}))
-        elif not _has_gone_on(comparison, row, newest):
+        else:
+            ended = approval_acts.state_of(asked) if newest is None and asked.status != "pending" else None
+            made = approval_acts.requested(asked)._replace(data={**_never_changing(asked), "ended": ended})
+            comparison.untold.add("request", name, made)
+        if newest is not None and not _has_gone_on(comparison, row, newest):
             comparison.compare(name, approval_acts.newest(asked, newest.action), newest, asked.project, asked.run_id)
+            if asked.reason and newest.action not in approval_acts.ENDED.values():
+                comparison.differ(f"{name} says", f"reason = {asked.reason[:80]}, and it has not ended", newest, "")
             _compare_step(comparison, name, row, newest)
-        elif told is None:
-            comparison.untold.add("request", name, approval_acts.requested(asked)._replace(data=_never_changing(asked)))
     for number, asset, status in audit_records.stray_waits(connection):
         what = f"materialization {number} of {asset} says {status}, and no request for approval is so"
         comparison.strange(what, f"materialization:{number}")
@@ -63,16 +62,23 @@ def votes(connection: Connection, comparison: Comparison) -> int:
             asked = comparison.tales.get(fold.ASKED, key[:1])
             if asked is None or not comparison.may_have_gone_on(asked):
                 data = approval_acts.vote_of(vote)
-                act = approval_acts.Act("", approval_acts.of_approval(vote.approval), "", data, {"comment": vote.comment})
+                act = Act("", approval_acts.of_approval(vote.approval), "", data, {"comment": vote.comment})
                 comparison.untold.add("vote", name, act)
     return count
 
 
-def _never_changing(asked: Any) -> dict[str, Any]:
+def _never_changing(asked: ApprovalRecord) -> dict[str, Any]:
     return {
         "approval": asked.id, "kind": asked.kind, "asset": asked.asset, "output": asked.output, "digest": asked.digest,
         **approval_acts.constant_of(asked),
     }  # fmt: skip
+
+
+def _compare_proof(comparison: Comparison, name: str, asked: ApprovalRecord, unsigned: int) -> None:
+    """Find votes without a signature where the policy wants one; the policy itself is compared with its digest."""
+    if asked.policy.get("assurance") == "signed" and unsigned:
+        what = f"{name} has {unsigned} votes without a signature, and its policy wants them signed"
+        comparison.strange(what, approval_acts.of_approval(asked.id))
 
 
 def _has_gone_on(comparison: Comparison, row: AskedFor, newest: Told) -> bool:
@@ -82,11 +88,14 @@ def _has_gone_on(comparison: Comparison, row: AskedFor, newest: Told) -> bool:
 
 
 def _compare_step(comparison: Comparison, name: str, row: AskedFor, newest: Told) -> None:
-    """Compare the step that asked with what the request says; another one, if it is there, is compared by its own entry."""
-    expected = FOLLOWS.get(row.record.status)
+    """Compare the step that asked with what the request says, where it waits or has ended by that; else it went on by itself."""
+    asked = row.record
+    expected = {
+        "pending": ("waiting", "", "", asked.output), "rejected": ("rejected", "rejected", asked.reason, ""),
+        "expired": ("expired", "expired", asked.reason, ""),
+    }.get(asked.status)  # fmt: skip
     if expected is not None and row.step != expected and not comparison.may_have_gone_on(newest):
-        what = f"{row.record.status}, and its materialization {row.record.materialization} says {row.step or 'nothing'}"
-        comparison.differ(name, what, newest)
+        comparison.differ(name, f"materialization {asked.materialization} says {row.step}; it is {asked.status}", newest)
 
 
 def _compare_vote(comparison: Comparison, name: str, vote: VoteRecord, told: Told, project: str) -> None:
@@ -95,6 +104,6 @@ def _compare_vote(comparison: Comparison, name: str, vote: VoteRecord, told: Tol
     for field, shown in approval_acts.vote_of(vote).items():
         if shown != said.get(field):
             comparison.differ(name, f"{field} = {str(shown)[:80]}, {told.where} says {str(said.get(field))[:80]}", told)
-    act = approval_acts.Act(told.action, approval_acts.of_approval(vote.approval), "", {}, {"comment": vote.comment})
+    act = Act(told.action, approval_acts.of_approval(vote.approval), "", {}, {"comment": vote.comment})
     comparison.compare(name, act, told, project)
     comparison.compare_actor(name, vote.voter, vote.identity, told)

@@ -62,17 +62,17 @@ class Comparison:
         pairs += _texts(act, told)
         for field, shown, signed in pairs:
             if shown != signed:
-                self.differ(name, f"{field} = {str(shown)[:80]}, {told.where} says {str(signed)[:80]}", told)
+                self.differ(f"{name} says", f"{field} = {str(shown)[:80]}, {told.where} says {str(signed)[:80]}", told, "")
 
     def compare_actor(self, name: str, actor: str, identity: str, told: Told) -> None:
         """Compare who did it."""
         if (actor, identity) != (told.actor, told.identity):
             self.differ(name, f"by {actor} ({identity}), {told.where} says {told.actor} ({told.identity})", told)
 
-    def differ(self, name: str, what: str, told: Told) -> None:
+    def differ(self, name: str, what: str, told: Told, colon: str = ":") -> None:
         """Tell of a record that says something else than its entry."""
         todo = f"{_CHANGED}; flowstone audit show {told.seq}" if told.seq is not None else _EITHER
-        self._found.find("record", f"{name}: {what}", told.subject, todo=todo)
+        self._found.find("record", f"{name}{colon} {what}", told.subject, todo=todo)
 
     def strange(self, what: str, subject: str) -> None:
         """Tell of a record that says something of which no entry tells."""

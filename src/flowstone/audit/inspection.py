@@ -50,6 +50,18 @@ class Reader(Protocol):
         ...
 
 
+class Readers:
+    """Several readers of the same entries."""
+
+    def __init__(self, *readers: Reader) -> None:
+        self._readers = readers
+
+    def take(self, seq: int | None, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
+        """Give the entry to each."""
+        for reader in self._readers:
+            reader.take(seq, fields, disclosed)
+
+
 class Inspection:
     """Looks at each entry; *prunes* are the places below which entries are said to be in an archive, and its digest."""
 

@@ -17,9 +17,11 @@ from flowstone.audit.lines import MAX_LINE, Trailer, read_line
 from flowstone.audit.note import PublicKey, TreeHead, parse, tree_head
 from flowstone.audit.offline_report import OfflineReport, head_of
 from flowstone.audit.origins import permanent
+from flowstone.audit.signatures import SignatureCheck
 from flowstone.audit.tlog_proof import MAX_TEXT, inclusion_proof_of
 from flowstone.audit.tree import hash_leaf, verify_inclusion
 from flowstone.foundation.errors import LeafError, NotFoundError, ProofError
+from flowstone.foundation.signatures.allowed_signers import Signers
 
 
 def verify_export(
@@ -30,24 +32,29 @@ def verify_export(
     begin: int = 0,
     end: int | None = None,
     reader: Reader | None = None,
+    signers: Signers | None = None,
 ) -> OfflineReport:
     """Verify the export in *path*, of which entries *begin* to *end* are expected (default: all that its tree head has).
 
-    *reader* takes the entries that are good.
+    *reader* takes the entries that are good, and does then what is done here without one: signatures of decisions are checked, as
+    being of *signers*.
     """
-    report = OfflineReport(origin=origin)
+    report, signatures = OfflineReport(origin=origin), SignatureCheck(signers)
     try:
         with Path(path).open("rb") as file, suppress(UnreadableError):
-            ExportReader(report, lines_of(report, file), keys, reader).read()
+            ExportReader(report, lines_of(report, file), keys, reader or signatures).read()
     except OSError as error:
         raise NotFoundError(f"{path}: {error.strerror}", hint="give the file that flowstone audit export wrote") from error
     if not report.told:
         _check_expected(report, begin, end)
+    _take_signatures(report, signatures)
     return report
 
 
-def verify_proof(text: str, origin: str, keys: Sequence[PublicKey], entry: bytes | None = None) -> OfflineReport:
-    """Verify that *entry* (default: the bytes the proof carries) is in the log *origin*."""
+def verify_proof(
+    text: str, origin: str, keys: Sequence[PublicKey], entry: bytes | None = None, *, signers: Signers | None = None
+) -> OfflineReport:
+    """Verify that *entry* (default: the bytes the proof carries) is in the log *origin*; a decision is of one of *signers*."""
     report = OfflineReport(origin=origin)
     try:
         proof = inclusion_proof_of(text[: MAX_TEXT + 1])
@@ -62,9 +69,17 @@ def verify_proof(text: str, origin: str, keys: Sequence[PublicKey], entry: bytes
         report.entries, report.fields = 1, leaves.read(leaf)
         if report.fields["origin"] != permanent(origin):
             report.find("foreign", f"the entry is of the log {report.fields['origin'][:100]!r}")
+        signatures = SignatureCheck(signers)
+        signatures.take(proof.seq, report.fields, {})
+        _take_signatures(report, signatures)
     except (ProofError, LeafError) as error:
         report.find("proof", error.message, todo=error.hint or "what is signed is the tree head of the proof")
     return report
+
+
+def _take_signatures(report: OfflineReport, signatures: SignatureCheck) -> None:
+    report.not_checked += signatures.end(report)
+    report.decisions = signatures.valid
 
 
 def tree_head_of(path: str | Path) -> TreeHead | None:

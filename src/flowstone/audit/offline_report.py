@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowstone.audit.findings import Findings
@@ -28,6 +28,9 @@ class OfflineReport(Findings):
     """Fields that are said to be redacted by entries that are not in the file."""
     fields: dict[str, Any] | None = None
     """The entry of a proof."""
+    decisions: int = 0
+    """Decisions whose signature fits their entry and is of a listed key of who decided."""
+    not_checked: list[str] = field(default_factory=list)
 
 
 def head_of(report: OfflineReport, note: str, keys: Sequence[PublicKey]) -> TreeHead:

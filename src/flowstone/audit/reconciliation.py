@@ -19,8 +19,8 @@ from flowstone.audit.fold import Fold
 from flowstone.audit.told import Told, merged
 from flowstone.foundation.errors import DamagedError
 from flowstone.stores import audit_checks, audit_records
-from flowstone.stores.database import Connection
 from flowstone.stores.audit_records import MadeOutput
+from flowstone.stores.database import Connection
 from flowstone.stores.records import OutputRecord
 
 ENDED = frozenset({"success", "partial", "failed", "cancelled"})
@@ -81,11 +81,11 @@ def _outputs(connection: Connection, comparison: Comparison) -> int:
             continue
         count += 1
         record, name = made.record, f"output {made.record.id} ({made.record.asset})"
-        act = acts.succeeded(made.materialization, record, made.inputs, made.attempts, made.later)
         asked = comparison.tales.get(fold.CANDIDATE, key[:1])
         first = told or asked
         gone = _compare_gone(comparison, name, record, first)
         if first is None:
+            act = _act_of(made)
             comparison.untold.add("output", name, act._replace(data={**act.data, "gone": gone}))
             continue
         if asked is not None:
@@ -93,9 +93,7 @@ def _outputs(connection: Connection, comparison: Comparison) -> int:
             _compare_candidate(comparison, name, made, asked, told)
         comparison.tales.number((made.project, record.asset, record.partition), record.version, first.seq)
         if told is not None:
-            comparison.compare(name, act, told, made.project, record.run_id)
-            if made.end != ("success", record.id, "", "", None):
-                comparison.differ(name, f"materialization {made.materialization} says {made.end}, {told.where} success", told)
+            _compare_made(comparison, name, made, told)
     for place, version in comparison.tales.misnumbered(complete=not comparison.untold.count):
         comparison.strange(f"version {version} of {' '.join(place[1:])}".strip() + " is not in the order of the log", place[1])
     for key, told in comparison.tales.every(fold.GONE):
@@ -106,6 +104,17 @@ def _outputs(connection: Connection, comparison: Comparison) -> int:
         told_of = f"materialization {number} of {asset} says success with output {output or 'none'}, which is not its own"
         comparison.strange(told_of, acts.of_materialization(number))
     return count
+
+
+def _act_of(made: MadeOutput) -> acts.Act:
+    return acts.succeeded(made.materialization, made.record, made.inputs, made.attempts, made.later)
+
+
+def _compare_made(comparison: Comparison, name: str, made: MadeOutput, told: Told) -> None:
+    """Compare the row of an output, and how its materialization has ended, with the entry that made it current."""
+    comparison.compare(name, _act_of(made), told, made.project, made.record.run_id)
+    if made.end != ("success", made.record.id, "", "", None):
+        comparison.differ(name, f"materialization {made.materialization} says {made.end}, {told.where} success", told)
 
 
 def _compare_candidate(comparison: Comparison, name: str, made: MadeOutput, asked: Told, became: Told | None) -> None:

@@ -12,13 +12,14 @@ from flowstone.audit.export import Range
 from flowstone.audit.offline import verify_export as verify_export_
 from flowstone.audit.offline import verify_proof as verify_proof_
 from flowstone.audit.offline_report import OfflineReport
-from flowstone.cli.audit_options import Instant, Verification, filter_options, keys_of, trust_options, wanted_of
+from flowstone.cli.audit_options import Instant, Verification, filter_options, keys_of, signers_option, trust_options, wanted_of
 from flowstone.cli.audit_questions import entries
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import quoted, say, say_fields, say_json, who
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import bytes_of, counted
 from flowstone.foundation.errors import NotFoundError, UsageError
+from flowstone.foundation.signatures.allowed_signers import Signers
 from flowstone.stores.audit_questions import Wanted
 
 
@@ -91,15 +92,23 @@ def sample(
 @click.command("verify-export", cls=Verification)
 @click.argument("file")
 @trust_options
+@signers_option
 @click.option("--begin", type=click.IntRange(0), default=0, metavar="ENTRY", help="The first entry that is expected; default: 0.")
 @click.option("--end", type=click.IntRange(1), metavar="ENTRY", help="The end that is expected; default: that of its tree head.")
 @json_option
 @click.pass_context
 def verify_export(
-    ctx: click.Context, file: str, origin: str, keys: tuple[str, ...], begin: int, end: int | None, as_json: bool
+    ctx: click.Context,
+    file: str,
+    origin: str,
+    keys: tuple[str, ...],
+    signers: str | None,
+    begin: int,
+    end: int | None,
+    as_json: bool,
 ) -> None:
     """Verify the export FILE: no database, no settings, only the log's origin and key. Exit 0, 1 or 2; 3: asked wrongly."""
-    report = verify_export_(file, origin, keys_of(keys), begin=begin, end=end)
+    report = verify_export_(file, origin, keys_of(keys), begin=begin, end=end, signers=_signers(signers))
     _report(ctx, report, as_json=as_json, what=f"{entries(report.entries)} of {report.size:,}")
 
 
@@ -107,16 +116,19 @@ def verify_export(
 @click.argument("file")
 @click.argument("entry", required=False, metavar="[ENTRY]")
 @trust_options
+@signers_option
 @json_option
 @click.pass_context
-def verify_proof(ctx: click.Context, file: str, entry: str | None, origin: str, keys: tuple[str, ...], as_json: bool) -> None:
+def verify_proof(
+    ctx: click.Context, file: str, entry: str | None, origin: str, keys: tuple[str, ...], signers: str | None, as_json: bool
+) -> None:
     """Verify the proof FILE of the bytes in the file ENTRY, else of those that it carries. Exit 0, 1 or 2; 3: asked wrongly."""
     try:
         text = Path(file).read_bytes().decode("utf-8", errors="replace")
         leaf = Path(entry).read_bytes() if entry is not None else None
     except OSError as error:
         raise NotFoundError(f"{error.filename}: {error.strerror}", hint="flowstone audit prove ENTRY -o FILE") from error
-    report = verify_proof_(text, origin, keys_of(keys), leaf)
+    report = verify_proof_(text, origin, keys_of(keys), leaf, signers=_signers(signers))
     _report(ctx, report, as_json=as_json, what=f"entry {report.begin} of {report.size:,}")
     if report.fields is not None and not as_json:
         fields = report.fields
@@ -124,6 +136,10 @@ def verify_proof(ctx: click.Context, file: str, entry: str | None, origin: str, 
             ("act", f"{fields['action']}, {fields['outcome']}"), ("subject", f"{fields['subject']}, version {fields['version']}"),
             ("who", who(fields["actor"], fields["identity"])), ("project", fields["project"]),
         ])  # fmt: skip
+
+
+def _signers(file: str | None) -> Signers | None:
+    return Signers.read(Path(file)) if file is not None else None
 
 
 def say_written(done: Printed, *, as_json: bool) -> None:
@@ -140,7 +156,7 @@ def _report(ctx: click.Context, report: OfflineReport, *, as_json: bool, what: s
             "verdict": report.verdict, "origin": report.origin, "entries": report.entries, "begin": report.begin,
             "end": report.end, "size": report.size, "signers": report.signers, "disclosures": report.disclosures,
             "findings": [finding._asdict() for finding in report.findings], "found": report.found,
-            "incomplete": report.incomplete,
+            "incomplete": report.incomplete, "signed_decisions": report.decisions, "not_checked": report.not_checked,
         })  # fmt: skip
     else:
         say(f"{report.verdict}  {what}, {counted(report.found, 'finding')}   origin {report.origin}")
@@ -152,6 +168,10 @@ def _report(ctx: click.Context, report: OfflineReport, *, as_json: bool, what: s
             say(f"  not proven: {lacking}")
         if report.signers:
             say(f"  signed by {', '.join(report.signers)}")
+        if report.decisions:
+            say(f"  {counted(report.decisions, 'decision')} signed by who decided")
+        for open_ in report.not_checked:
+            say(f"  Not checked: {open_}")
         say("  Not checked: whether the log has grown since, and whether its records agree (flowstone audit verify)")
     if report.exit:
         ctx.exit(report.exit)

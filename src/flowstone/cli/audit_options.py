@@ -92,6 +92,12 @@ def trust_options(function: _F) -> _F:
     return function
 
 
+signers_option = click.option(
+    "--allowed-signers", "signers", metavar="FILE", help="Whose keys sign decisions: a file as ssh-keygen(1) describes it."
+)
+"""Whose signatures of decisions count."""
+
+
 def keys_of(texts: Sequence[str]) -> list[PublicKey]:
     """The keys given."""
     return [public_key(text) for text in texts]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from flowstone.app.verifying import VerifyReport
-from flowstone.cli.audit_options import Verification
+from flowstone.cli.audit_options import Verification, signers_option
 from flowstone.cli.audit_questions import entries
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import iso, say, say_fields, say_json, say_rows, when
@@ -27,6 +27,7 @@ _LOCAL = (
 @click.option("--anchors", multiple=True, metavar="PATH", help="Also compare with this file, or folder, of anchors. Repeatable.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Trust this key instead of those that are pinned; repeatable.")
 @click.option("--archive", "archives", multiple=True, metavar="FILE", help="An archive of pruned entries. Repeatable, in order.")
+@signers_option
 @click.option("--no-record", is_flag=True, help="Write nothing: the result is not known to metrics and the doctor.")
 @json_option
 @click.pass_context
@@ -36,6 +37,7 @@ def verify(
     anchors: tuple[str, ...],
     keys: tuple[str, ...],
     archives: tuple[str, ...],
+    signers: str | None,
     no_record: bool,
     as_json: bool,
 ) -> None:
@@ -44,7 +46,9 @@ def verify(
     Exit codes: 0 intact, 1 tampered, 2 incomplete (something could not be checked), 3 asked wrongly.
     """
     flow = open_for_reading(ctx)
-    report = flow.audit.verify(reconcile=not no_reconcile, anchors=anchors, keys=keys, archives=archives, record=not no_record)
+    report = flow.audit.verify(
+        reconcile=not no_reconcile, anchors=anchors, keys=keys, archives=archives, signers=signers, record=not no_record
+    )
     if as_json:
         say_json(_plain(report))
     else:
@@ -77,7 +81,7 @@ def _say(report: VerifyReport) -> None:
 def _say_trust(report: VerifyReport) -> None:
     checked = report.checked
     tainted = list(dict.fromkeys(taint for finding in checked.findings for taint in finding.taints if taint))
-    of_log = {finding.kind for finding in checked.findings} - {"record", "phantom", "bytes", "archive"}
+    of_log = {finding.kind for finding in checked.findings} - {"record", "phantom", "bytes", "archive", "decision"}
     trusted = "nothing, before it is known what happened" if of_log else f"all {entries(checked.entries)} of the log"
     say(f"Trustworthy: {trusted}.")
     if tainted:
@@ -101,6 +105,7 @@ def _say_checked(report: VerifyReport) -> None:
         ("order", f"{entries(checked.entries)}, {', '.join(parts)}{waiting}"),
         ("records", ", ".join(f"{name} {count:,}" for name, count in report.records.items() if count)),
         ("bytes", hashed if report.hashed else ""),
+        ("decisions", f"{counted(report.decisions, 'signature')} of who decided" if report.decisions else ""),
         ("anchors", ", ".join(name for name in report.anchors if name != "state")),
     ])  # fmt: skip
     if not set(report.anchors) - {"state"}:
@@ -117,7 +122,8 @@ def _plain(report: VerifyReport) -> dict[str, Any]:
         "findings": [finding._asdict() for finding in checked.findings], "found": checked.found,
         "incomplete": checked.incomplete, "notices": checked.notices, "not_checked": report.not_checked,
         "keys": [str(pin.key) for pin in report.keys], "records": report.records, "bytes_hashed": report.hashed,
-        "wrong_bytes": report.wrong_bytes, "anchors": report.anchors, "seconds": report.seconds,
+        "wrong_bytes": report.wrong_bytes, "signed_decisions": report.decisions, "anchors": report.anchors,
+        "seconds": report.seconds,
     }  # fmt: skip
 
 

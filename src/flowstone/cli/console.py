@@ -16,8 +16,11 @@ from rich.text import Text
 from flowstone import FlowStone
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
+from flowstone.cli.approval_words import waits
+from flowstone.cli.lines import moment, place
 from flowstone.cli.words import bytes_of, counted, seconds
 from flowstone.events.catalogue import (
+    CheckpointRequested,
     MaterializationDelayed,
     MaterializationException,
     MaterializationProgress,
@@ -32,11 +35,13 @@ from flowstone.events.event import Event
 from flowstone.execution.decision import FORCED, NEW
 from flowstone.execution.result import RunResult
 from flowstone.observability.logs.shape import one_line
+from flowstone.stores.runs import APPROVAL
 
 WIDTH = 100
 TEXT = 44  # characters of a row's text before its duration
+ASKED, MOST_ASKED = 5, 10_000  # requests that are named, and looked through
 MANY = 40  # steps; above, only what is not plainly done gets a row
-_COLOURS = {"done": "green", "reused": "cyan", "skipped": "yellow", "failed": "red", "interrupted": "yellow"}
+_COLOURS = {"done": "green", "reused": "cyan", "skipped": "yellow", "failed": "red", "interrupted": "yellow", "waiting": "yellow"}
 
 
 def terminal() -> Console:
@@ -57,6 +62,7 @@ class RunConsole:
         self.console = console or terminal()
         self._names = max([12, *(min(len(asset.name), 40) for asset in pipeline)])
         self._notes: dict[tuple[str, str], list[str]] = {}
+        self._asked: dict[tuple[str, str], CheckpointRequested] = {}
         self._tasks: dict[str, TaskID] = {}
         self._steps = 0
         self.run_id = ""
@@ -66,7 +72,8 @@ class RunConsole:
             self._live = Progress(*columns, console=self.console, transient=True)
 
     def __enter__(self) -> RunConsole:
-        self._flow.attach("flowstone.console", ["flowstone.run.*", "flowstone.materialization.*"], self._handle)
+        followed = ["flowstone.run.*", "flowstone.materialization.*", CheckpointRequested.name]
+        self._flow.attach("flowstone.console", followed, self._handle)
         if self._flow.settings.logs.format == "console" and "flowstone.logs" in {h.id for h in self._flow.list_handlers()}:
             self._flow.detach("flowstone.logs")  # these rows are the same news for the same reader
         if self._live is not None:
@@ -96,6 +103,8 @@ class RunConsole:
                 self._follow(happened)
             case MaterializationStop(outcome="success"):
                 self._row(happened, "done", happened.summary or bytes_of(happened.size_bytes), happened.duration_ns)
+            case CheckpointRequested() | MaterializationStop(outcome="waiting"):
+                self._asks(happened)
             case MaterializationStop():
                 self._row(happened, "skipped", happened.summary, happened.duration_ns)
             case MaterializationException(kind="cancelled", final=True):
@@ -108,6 +117,16 @@ class RunConsole:
                 self._row(happened, "reused", because)
             case MaterializationSkipped(reason=reason, message=message) if reason != "by_code" or self._unattempted(message):
                 self._row(happened, "skipped", message)
+
+    def _asks(self, happened: CheckpointRequested | MaterializationStop) -> None:
+        """Show that people are asked; about a value once it is stored, which is told right after."""
+        where = (happened.asset, happened.partition)
+        if isinstance(happened, CheckpointRequested):
+            self._asked[where] = happened
+            if happened.kind != "after":
+                self._row(happened, "waiting", _waits(happened))
+        else:
+            self._row(happened, "waiting", _waits(self._asked[where]), happened.duration_ns)
 
     def _follow(self, happened: MaterializationStart | MaterializationProgress | MaterializationDelayed) -> None:
         """Show what has not ended."""
@@ -174,10 +193,11 @@ class RunConsole:
         took = f"{seconds(duration):>8}" if duration is not None else ""
         attempt = getattr(happened, "attempt", 1)
         most = self._pipeline[happened.asset].retries.attempts
+        asked = f"   {self._asked[(happened.asset, happened.partition)].approval}" if word == "waiting" else ""
         tries = f"   attempt {attempt}{f' of {most}' if attempt <= most else ''}" if attempt > 1 else ""
         row = Text(f"  {happened.asset:<{self._names}}  ")
         row.append(f"{word:<8}", style=_COLOURS.get(word, ""))
-        row.append(f" {one_line(text):<{TEXT}}{took}{tries}".rstrip())
+        row.append(f" {one_line(text):<{TEXT}}{took}{tries}{asked}".rstrip())
         self.console.print(row)
         for note in notes:
             indent = " " * (self._names + 13)
@@ -190,6 +210,10 @@ class RunConsole:
 
     def _print(self, text: str) -> None:
         self.console.print(Text(text))
+
+
+def _waits(asked: CheckpointRequested) -> str:
+    return f"for {asked.approvers}, until {moment(asked.deadline)}"
 
 
 def joined(parts: list[str]) -> str:
@@ -225,3 +249,17 @@ def footer(flow: FlowStone, result: RunResult, console: Console) -> None:
         console.print(
             Text(f"Look      flowstone show {result.run_id}    flowstone explain {first.asset}    flowstone logs {result.run_id}")
         )
+
+
+def say_asked(flow: FlowStone, result: RunResult, console: Console) -> None:
+    """Name what waits for people, and the commands to look, to decide and to go on."""
+    places = [(step.asset, step.partition) for step in result.waiting if step.reason == APPROVAL]
+    found = [asked for asked in flow.approvals.requests(limit=MOST_ASKED) if asked.place in places]
+    console.print()
+    for asked in found[:ASKED]:
+        console.print(Text(one_line(f"Waits     {place(*asked.place)}, {waits(asked)}")))
+        console.print(Text(f"  look    flowstone approvals show {asked.id}"))
+        console.print(Text(f'  decide  flowstone approvals approve {asked.id} -m "why"    or reject'))
+    if len(places) > ASKED:
+        console.print(Text(f"Waits     {len(places) - ASKED:,} more: flowstone approvals"))
+    console.print(Text(f"Go on     flowstone run --resume {result.run_id}    when people have decided"))

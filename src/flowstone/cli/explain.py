@@ -10,6 +10,7 @@ import click
 from flowstone import FlowStone
 from flowstone.app.conditions import Condition
 from flowstone.app.explain import Explanation
+from flowstone.cli.approval_words import ended, plain_request, waits
 from flowstone.cli.errors import cure, headline
 from flowstone.cli.grammar import json_option, partition_option
 from flowstone.cli.lineage import label
@@ -23,7 +24,7 @@ from flowstone.execution.settlement import OBSERVED
 from flowstone.stores import events, processes
 from flowstone.stores.database import Connection
 from flowstone.stores.liveness import hostname_of
-from flowstone.stores.records import ErrorRecord, EventRecord, OutputRecord, ProcessRecord
+from flowstone.stores.records import ApprovalRecord, ErrorRecord, EventRecord, OutputRecord, ProcessRecord
 
 Field = tuple[str, str]
 COMPARED = ("value", "source", "code", "config", "environment", "inputs")
@@ -137,6 +138,8 @@ def _why_missing(found: Explanation, evidence: Evidence) -> str:
         text = f"{last.run_id} failed in upstream {where}: {headline(first)}, {cure(first)} ({first.id})"
     elif last.status == "cancelled":
         text = f"{last.run_id} was {last.message}"
+    elif found.asked is not None:
+        text = f"{found.asked.output or 'computing it'} {_asked(found.asked)}"
     elif last.status == "skipped":
         text = f"{last.run_id} skipped it: {last.message}"
     else:
@@ -145,6 +148,14 @@ def _why_missing(found: Explanation, evidence: Evidence) -> str:
         text = f"{last.run_id} has not finished it: {state}"
     good = evidence.last_good
     return f"{text}. Last good: {shown(good.partition)}" if good is not None else text
+
+
+def _asked(asked: ApprovalRecord) -> str:
+    """What becomes of a value, or of computing one, that people were asked about."""
+    if asked.status == "pending":
+        return f"waits for approval {asked.id}, {waits(asked)}"
+    reason = f': "{asked.reason}"' if asked.status == "rejected" else ""
+    return f"was {ended(asked)} ({asked.id}){reason}" if asked.status == "rejected" else f"{ended(asked)} ({asked.id})"
 
 
 def _error_text(found: Explanation, run_id: str) -> str:
@@ -173,7 +184,10 @@ def _value(found: Explanation, evidence: Evidence) -> Iterator[Field]:
         where = f", pid {evidence.process.pid} on {hostname_of(evidence.process.host)}" if evidence.process else ""
         yield "computed", f"{run.id} attempt {attempt.number}, {when(output.created_at)}{took}{where}"
     because = next((str(e.payload["because"]) for e in evidence.events if e.payload.get("because")), "")
-    yield "because", because.replace("has no value yet", "it had no value yet")
+    if found.approval is not None:
+        reason = f': "{found.approval.reason}"' if found.approval.reason else ""
+        yield "because", f"{ended(found.approval, found.votes)} ({found.approval.id}){reason}"
+    yield "" if found.approval is not None else "because", because.replace("has no value yet", "it had no value yet")
     command = f" from `{run.provenance['command']}`" if run.provenance.get("command") else ""
     yield "requested by", f"{who(run.actor, run.identity)}{command}, for {asked_for(run)}"
     source = f"   source {short(output.source_version)}" if output.source_version else ""
@@ -210,7 +224,9 @@ def _since(found: Explanation) -> Iterator[Field]:
     last, run = found.condition.last, found.last_run
     if found.output is None or last is None or run is None:
         return
-    if last.status == "failed":
+    if found.asked is not None:
+        yield "since then", f"{run.id}: {found.asked.output or 'computing it'} {_asked(found.asked)}"
+    elif last.status == "failed":
         yield "since then", f"{run.id} failed: {_error_text(found, run.id) or last.message}"
     elif last.status == "reused":
         yield "since then", f"{run.id} reused it, {when(run.requested_at)}"
@@ -235,6 +251,8 @@ def _compare(found: Explanation) -> None:
 
 def _next(found: Explanation, evidence: Evidence) -> str:
     target = f"{quoted(found.asset)}{option_of(found.partition)}"
+    if found.asked is not None and found.asked.status == "pending":
+        return f"flowstone approvals show {found.asked.id}"
     match found.condition.state:
         case "up to date":
             return f"flowstone get {target}    flowstone lineage {target} --downstream"
@@ -267,5 +285,7 @@ def _plain(found: Explanation, evidence: Evidence) -> dict[str, Any]:
         "changes": [change._asdict() for change in found.changes],
         "errors": [plain_of(error) for error in [*found.errors, *evidence.failed]],
         "last": plain_of(last) if last else None,
+        "approval": plain_request(found.approval) if found.approval else None,
+        "asked": plain_request(found.asked) if found.asked else None,
         "events": len(evidence.events),
     }

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -79,6 +80,12 @@ def iso(nanoseconds: int) -> str:
 def when(nanoseconds: int) -> str:
     """The instant as people read it, to the second, in UTC."""
     return as_datetime(nanoseconds).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def moment(nanoseconds: int) -> str:
+    """The instant as people plan by it, in this machine's time zone: ``30 Nov 10:02 CET``, with its year unless it is this."""
+    at = as_datetime(nanoseconds).astimezone()
+    return f"{at.day} {at.strftime('%b %H:%M %Z' if at.year == datetime.now(UTC).year else '%b %Y %H:%M %Z')}"
 
 
 def shown(partition: str) -> str:

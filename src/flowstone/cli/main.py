@@ -1,6 +1,7 @@
 """``flowstone``: the verbs, and the only place where errors become exit codes.
 
-0 done, 1 a materialization failed or ``doctor`` found a failure, 2 bad usage or input, 130 and 143 interrupted, 141 nobody reads.
+0 done, 1 a materialization failed or ``doctor`` found a failure, 2 bad usage or input, 3 people must decide first, 130 and 143
+interrupted, 141 nobody reads.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _KEEPING, _PLACE = "What is kept", "This installation"
 VERBS = {
     "run": Verb("flowstone.cli.run:run", "Materialize assets and what they need.", _WORK),
     "cancel": Verb("flowstone.cli.cancel:cancel", "End a run for good.", _WORK),
+    "approvals": Verb("flowstone.cli.approvals:approvals", "List what waits for people; look at it, and decide.", _WORK),
     "tick": Verb("flowstone.cli.tick:tick", "Do what is due: dead work, due times, messages, metrics.", _WORK),
     "invalidate": Verb("flowstone.cli.invalidate:invalidate", "Withdraw an asset's current value.", _WORK),
     "init": Verb("flowstone.cli.init:init", "Start an empty project.", _WORK),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from flowstone.app.erasing import Erasure
 from flowstone.app.versions import Version
+from flowstone.cli.audit_options import Instant
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import option_of, place, plain_of, quoted, say, say_json, say_rows, sha, when
 from flowstone.cli.session import open_for_reading
@@ -15,6 +17,7 @@ from flowstone.cli.words import bytes_of, counted
 from flowstone.foundation.errors import UsageError
 
 LISTED = 10
+ASKED = {"pending": "waits for approval", "invalidated": "never current: its request was void"}
 
 
 @click.group()
@@ -27,20 +30,54 @@ def outputs() -> None:
 @click.option("--partition", metavar="KEY", help="Only this partition.")
 @click.option("--gone", is_flag=True, help="Those whose bytes are gone.")
 @click.option("--all", "every", is_flag=True, help="Those whose bytes are kept and those whose bytes are gone.")
+@click.option("--asset", "named", metavar="ASSET", help="The same as ASSET.")
+@click.option("--from", "since", type=Instant(), metavar="TIME", help="Only those stored from this instant on.")
+@click.option("--to", "until", type=Instant(), metavar="TIME", help="Only those stored before this instant.")
+@click.option(
+    "--without-approval",
+    "ungated",
+    is_flag=True,
+    help="Those, kept or gone, that became current and nobody had approved: of ASSET, or of every asset that has or had a gate.",
+)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="At most so many; default: 100.")
 @json_option
 @click.pass_context
-def list_(
-    ctx: click.Context, asset: str | None, partition: str | None, gone: bool, every: bool, limit: int, as_json: bool
+def list_(  # noqa: PLR0913, PLR0917 - click hands over every option
+    ctx: click.Context,
+    asset: str | None,
+    partition: str | None,
+    gone: bool,
+    every: bool,
+    named: str | None,
+    since: int | None,
+    until: int | None,
+    ungated: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List outputs of ASSET, or of every asset, newest version first: how large, which run, whether held or gone."""
-    which = "all" if every else "gone" if gone else "kept"
+    if asset and named and asset != named:
+        raise UsageError(f"ASSET is {asset!r}, and --asset {named!r}", hint="name one")
+    asset = asset or named
+    which = "gone" if gone else "all" if every or ungated else "kept"
     flow = open_for_reading(ctx)
-    found = flow.outputs(asset, partition=partition, which=which, limit=limit + 1)  # type: ignore[arg-type]
+    bounds: dict[str, Any] = {"since": since, "until": until, "without_approval": ungated}
+    found = flow.outputs(asset, partition=partition, which=which, limit=limit + 1, **bounds)  # type: ignore[arg-type]
     if as_json:
         for version in found[:limit]:
             hold = version.hold
-            say_json({**plain_of(version.output), "current": version.current, "held": hold and hold.id})
+            say_json(
+                {
+                    **plain_of(version.output),
+                    "current": version.current,
+                    "held": hold and hold.id,
+                    "approval": version.asked or None,
+                }
+            )
+        return
+    if not found and ungated:
+        say(f"Nothing{f' of {asset}' if asset else ''} became current without an approval"
+            f"{' in that time' if since or until else ''}. The gates: flowstone approvals policy")  # fmt: skip
         return
     if not found:
         say(f"No outputs{f' of {asset}' if asset else ''}{' whose bytes are gone' if gone else ' are kept'}.")
@@ -58,6 +95,8 @@ def _state(version: Version) -> str:
     output, states = version.output, []
     if version.current:
         states.append("current")
+    if version.asked:
+        states.append(ASKED.get(version.asked, version.asked))
     if version.hold is not None:
         states.append(f"held ({version.hold.id})")
     if output.gone:

@@ -16,7 +16,7 @@ from flowstone.foundation.errors import UsageError
 
 ASSET = "bill_of_materials"
 REVIEWER = "demo-reviewer"
-COMMENT = "looked at every finding"
+COMMENT = "saw every finding"
 SETTINGS = f"""
 [approvals]
 allow_asserted = true  # so that one person can try both roles: --as {REVIEWER}. A real project leaves this out.
@@ -29,6 +29,9 @@ reviewers = ["{REVIEWER}"]
 def say_waiting(flow: FlowStone, folder: Path, result: RunResult, console: Console, *, quiet: bool) -> None:
     """Print how to look at what waits, how to decide, and how to cheat."""
     id = _request(flow)
+    if quiet:
+        console.print(Text(f"Waits     for a reviewer: flowstone approvals show {id}"))
+        return
     steps = [
         ("enter", demo_project.enter(folder)),
         ("look", f"flowstone approvals show {id}"),
@@ -36,13 +39,9 @@ def say_waiting(flow: FlowStone, folder: Path, result: RunResult, console: Conso
         ("go on", f"flowstone run --resume {result.run_id}"),
         ("prove", "flowstone audit verify"),
     ]
-    console.print(
-        Text(f"\nThe bill of materials is computed and stored, but nobody can use it until a reviewer says yes ({id}):")
-    )
+    console.print(Text("\nThe bill of materials is computed and stored, but nobody can use it until a reviewer says yes:"))
     for number, (word, command) in enumerate(steps):
         console.print(Text(f"  {number}  {word:<7} {command}"))
-    if quiet:
-        return
     console.print(Text("\nThen try to cheat (each takes a few seconds, on a copy):"))
     console.print(Text("  flowstone demo --tamper    changes a result and a decision with plain SQL, then verifies"))
     console.print(Text("  flowstone demo --kill      kills a run with -9 in the middle, then goes on with it"))
@@ -53,9 +52,7 @@ def decide(flow: FlowStone, pipeline: Pipeline, result: RunResult, console: Cons
     id = _request(flow)
     with FlowStone(settings=flow.settings, actor=REVIEWER) as reviewer:
         decided = reviewer.approvals.approve(id, COMMENT)
-    console.print(
-        Text(f"\n{id} is {decided.approval.status} by {REVIEWER}, who only says so (approvals.allow_asserted): {COMMENT}")
-    )
+    console.print(Text(f"\n{id} is {decided.approval.status} by {REVIEWER}, who only says who they are: {COMMENT}"))
     console.print(Text("Exactly the bytes that were asked about are current now. The run goes on:\n"))
     with RunConsole(flow, pipeline, quiet=quiet, console=console) as shown:
         flow.on_print(shown.echo)

@@ -14,7 +14,7 @@ from flowstone import FlowStone
 from flowstone.app.facade import Executor
 from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.options import EXECUTORS
-from flowstone.cli.console import RunConsole, footer, terminal
+from flowstone.cli.console import RunConsole, footer, say_asked, terminal
 from flowstone.cli.main import Terminated
 from flowstone.cli.session import open_for_running
 from flowstone.cli.signals import Graceful
@@ -24,7 +24,6 @@ from flowstone.execution.run import IfRunning
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.durations import parse_duration
 from flowstone.foundation.errors import UsageError
-
 
 WAITING = 3
 """The exit code of a run that waits for people."""
@@ -121,6 +120,8 @@ def run(  # noqa: PLR0913, PLR0917 - click hands over every option
             console.console.print(Text(f"Nothing was begun: {result.run_id} works on it. flowstone show {result.run_id}"))
             return
         footer(flow, result, console.console)
+        if result.asks:
+            say_asked(flow, result, console.console)
     if result.asks:
         ctx.exit(waiting_exit_code)
     if result.status == "waiting":

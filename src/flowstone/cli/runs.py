@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import click
 
+from flowstone import FlowStone
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import WORDS, plain_of, say, say_json, say_rows, when, who
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import seconds
 from flowstone.stores.records import RunRecord
+from flowstone.stores.runs import APPROVAL, DECIDED
+
+LISTED = 3  # requests of a run
 
 STATUSES = ("running", "waiting", "success", "partial", "failed", "cancelled")
 
@@ -20,7 +24,8 @@ STATUSES = ("running", "waiting", "success", "partial", "failed", "cancelled")
 @click.pass_context
 def runs(ctx: click.Context, status: str | None, limit: int, as_json: bool) -> None:
     """List runs, newest first."""
-    found = open_for_reading(ctx).runs(limit=limit, status=status)
+    flow = open_for_reading(ctx)
+    found = flow.runs(limit=limit, status=status)
     if as_json:
         for run in found:
             say_json(plain_of(run))
@@ -28,7 +33,11 @@ def runs(ctx: click.Context, status: str | None, limit: int, as_json: bool) -> N
     if not found:
         say(f"No runs{f' with status {status}' if status else ' yet'}. Next: flowstone {'runs' if status else 'run'}")
         return
-    say_rows((run.id, state(run), when(run.requested_at), took(run), steps(run), who(run.actor, run.identity)) for run in found)
+    asked = asked_by(flow, found)
+    say_rows(
+        (run.id, state(run), when(run.requested_at), took(run), steps(run, asked.get(run.id)), who(run.actor, run.identity))
+        for run in found
+    )
     say()
     say(f"One of them: flowstone show {found[0].id}")
 
@@ -43,12 +52,27 @@ def took(run: RunRecord) -> str:
     return seconds(run.ended_at - run.requested_at) if run.ended_at else ""
 
 
-def steps(run: RunRecord) -> str:
-    """How the run's steps ended, or why it waits."""
+def asked_by(flow: FlowStone, found: list[RunRecord]) -> dict[str, list[str]]:
+    """The open requests for approval of those runs that wait for people."""
+    asked: dict[str, list[str]] = {}
+    for run in found:
+        if run.outcome.get("reason") == APPROVAL:
+            asked[run.id] = [request.id for request in flow.approvals.requests(run=run.id)]
+    return asked
+
+
+def why_waits(run: RunRecord) -> str:
+    """Why a run waits, in words."""
+    reason = str(run.outcome.get("reason", ""))
+    return {APPROVAL: "for people to approve", DECIDED: "to go on: people have decided"}.get(reason, reason)
+
+
+def steps(run: RunRecord, asked: list[str] | None = None) -> str:
+    """How the run's steps ended, or why it waits: *asked* are its open requests for approval."""
     if run.lost:
         return "its process died"
     if run.status == "failed" and not any(run.outcome.values()):
         return "could not be planned"
     if "reason" in run.outcome:
-        return str(run.outcome["reason"])
+        return f"waits for {', '.join(asked[:LISTED])}{', ...' if len(asked) > LISTED else ''}" if asked else why_waits(run)
     return ", ".join(f"{count:,} {WORDS.get(name, name)}" for name, count in run.outcome.items() if count)

@@ -8,11 +8,12 @@ import click
 
 from flowstone import FlowStone
 from flowstone.app.listings import RunView
+from flowstone.cli.approval_words import ended, plain_request, waits
 from flowstone.cli.errors import headline, show_error, show_group
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lineage import label
 from flowstone.cli.lines import WORDS, place, plain_of, quoted, say, say_fields, say_json, say_rows, shown, when, who
-from flowstone.cli.runs import state, took
+from flowstone.cli.runs import state, took, why_waits
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.words import bytes_of, counted, origin, seconds
 from flowstone.execution.decision import short
@@ -20,7 +21,7 @@ from flowstone.execution.settlement import OBSERVED
 from flowstone.foundation.errors import NotFoundError
 from flowstone.ledger.lineage import Walk, walk
 from flowstone.stores import outputs
-from flowstone.stores.records import AttemptRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
+from flowstone.stores.records import ApprovalRecord, AttemptRecord, ErrorRecord, MaterializationRecord, OutputRecord, RunRecord
 
 
 @click.command()
@@ -70,7 +71,7 @@ def _say_run(view: RunView) -> None:
         ("code", origin(made_by)),
         ("definition", short(run.definition)),
         ("lost", "its process died; what it was doing is settled when the run goes on" if run.lost else ""),
-        ("waits", str(run.outcome["reason"]) if "reason" in run.outcome else ""),
+        ("waits", why_waits(run)),
         ("failed", _before(view)),
         ("cancelled" if run.status == "cancelled" else "asked to end", view.cancel.removeprefix("cancelled ")),
     ])  # fmt: skip
@@ -81,9 +82,10 @@ def _say_run(view: RunView) -> None:
         attempts.setdefault(attempt.materialization, []).append(attempt)
     made = {output.id: output for output in view.outputs}
     failed = {(error.asset, error.partition): error for error in reversed(view.errors)}
+    asked = {request.place: request for request in view.approvals}
     unbegun = "not begun" if run.ended_at else "pending"
     say_rows(
-        _step(step, rows[step], attempts, made, failed, lost=run.lost) if step in rows else (place(*step), unbegun, "")
+        _step(rows[step], attempts, made, failed, asked.get(step), lost=run.lost) if step in rows else (place(*step), unbegun, "")
         for step in view.steps
     )
     say()
@@ -102,23 +104,27 @@ def _before(view: RunView) -> str:
 
 
 def _step(
-    step: tuple[str, str],
     row: MaterializationRecord,
     attempts: dict[int, list[AttemptRecord]],
     made: dict[str, OutputRecord],
     failed: dict[tuple[str, str], ErrorRecord],
+    asked: ApprovalRecord | None,
     *,
     lost: bool,
 ) -> tuple[str, ...]:
-    tries = attempts.get(row.id, [])
+    step, tries = (row.asset, row.partition), attempts.get(row.id, [])
     text = row.message or (_about(made[row.output]) if row.output in made else "")
     more = [text]
     if row.status == "failed" and step in failed:
         more = [f"{headline(failed[step])}  ({failed[step].id})"]
+    if row.status == "waiting" and asked is not None:
+        more = [waits(asked)]
     if tries and tries[-1].duration_ns is not None:
         more.append(seconds(tries[-1].duration_ns))
     if len(tries) > 1:
         more.append(f"attempt {tries[-1].number}")
+    if asked is not None:
+        more.append(asked.id if asked.status == "pending" else f"{ended(asked)} ({asked.id})")
     status = "lost" if lost and row.status == "running" else WORDS.get(row.status, row.status)
     return place(*step), status, "   ".join(part for part in more if part)
 
@@ -129,6 +135,9 @@ def _about(output: OutputRecord) -> str:
 
 def _next(view: RunView) -> str:
     run = view.run
+    pending = [asked for asked in view.approvals if asked.status == "pending"]
+    if run.status == "waiting" and pending:
+        return f"Next: flowstone approvals show {pending[0].id}    when people have decided: flowstone run --resume {run.id}"
     if run.status == "waiting" or run.lost:
         return f"Go on with it: flowstone run --resume {run.id}"
     if view.errors:
@@ -140,6 +149,7 @@ def _plain_run(view: RunView) -> dict[str, Any]:
     steps = [{"asset": asset, "partition": shown(key) or None, "partition_key": key} for asset, key in view.steps]
     listed = ("materializations", "attempts", "outputs", "edges", "errors")
     lists = {name: [plain_of(record) for record in getattr(view, name)] for name in listed}
+    lists["approvals"] = [plain_request(asked) for asked in view.approvals]
     return {"run": plain_of(view.run), "steps": steps, **lists, "events": view.events, "cancel": view.cancel or None}
 
 

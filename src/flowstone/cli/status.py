@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from flowstone.app.conditions import Condition
+from flowstone.cli.approval_words import waits
 from flowstone.cli.grammar import json_option, partition_option
 from flowstone.cli.lines import iso, option_of, plain_of, say, say_json, say_rows, shown
 from flowstone.cli.session import open_for_reading
@@ -41,12 +42,18 @@ def status(ctx: click.Context, targets: tuple[str, ...], partition: str | None, 
     summed = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     say(f"{summed}. Compared with the code as it was last run; flowstone run --dry-run asks the code as it is now.")
     first = next((condition for condition in conditions if condition.state != "up to date"), None)
+    asked = next((condition.asked for condition in conditions if condition.asked is not None), None)
+    if asked is not None:
+        say(f"Waits for people: flowstone approvals show {asked.id}")
     if first is not None:
         say(f"Why: flowstone explain {first.asset}{option_of(first.partition)}")
 
 
 def _row(condition: Condition) -> tuple[str, ...]:
     text = "; ".join(condition.because) or (condition.output.summary if condition.output else "never computed")
+    if condition.asked is not None:
+        asked = f"waits for approval {condition.asked.id}, {waits(condition.asked)}"
+        text = f"{text}; a newer version {asked}" if condition.output else asked
     more = counted(condition.others, "earlier partition") if condition.others else ""
     return condition.asset, shown(condition.partition), condition.state, " · ".join(part for part in (text, more) if part)
 
@@ -62,4 +69,5 @@ def _plain(condition: Condition) -> dict[str, Any]:
     newest = {"run_id": last.run_id, "status": last.status, "reason": last.reason, "message": last.message} if last else None
     where = {"asset": condition.asset, "partition": condition.partition}
     found = {"state": condition.state, "because": list(condition.because), "output": made, "last": newest}
-    return {**plain_of(where), **found, "others": condition.others}
+    asked = condition.asked.id if condition.asked else None
+    return {**plain_of(where), **found, "others": condition.others, "approval": asked}

@@ -35,11 +35,9 @@ class _Tamper(Story):
         """Tell it all."""
         self.say(f"FlowStone {__version__} changes one of its own results behind its back, as whoever owns the file could.")
         self.say(f"Nothing leaves this machine. Project: {self.folder} (its pipeline.py is {lines} lines)")
-        self.say("\n1  A process runs it, and a reviewer approves the letter. What was done is in the audit log, sealed and signed.")
+        self.say("\n1  A process runs it, a reviewer approves the letter, and the audit log of both is sealed and signed.")
         self._require(self.ended("run", "--force"), run.WAITING)
-        asked, waiting = self._waiting()
-        self._require(self.ended("approvals", "approve", asked, "--as", releasing.REVIEWER, "-m", "read it"), 0)
-        self._require(self.ended("run", "--resume", waiting), 0)
+        self._require(self.ended("approvals", "approve", self._asked(), "--as", releasing.REVIEWER, "-m", "read it"), 0)
         self.say(f"\n2  In a copy somebody doubles the {ASSET}: the stored bytes, and what is recorded of them.")
         self.say("   And it was not the reviewer who approved the letter, but somebody whose word counts more.")
         self._tamper()
@@ -76,11 +74,11 @@ class _Tamper(Story):
         self.say(f'   $ sqlite3 {COPY}/.flowstone/flowstone.db "UPDATE approval')
         self.say(f"       SET decided_by = '{BOSS}' WHERE asset = 'letter'\"")
 
-    def _waiting(self) -> tuple[str, str]:
-        """The open request about the letter, and the run it belongs to."""
+    def _asked(self) -> str:
+        """The open request about the letter."""
         with FlowStone(settings=demo_project.settings_of(self.folder)) as flow:
             (asked,) = flow.approvals.requests()
-        return asked.id, asked.run_id
+        return asked.id
 
     def _require(self, code: int, wanted: int) -> None:
         if code != wanted:

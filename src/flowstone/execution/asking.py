@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowstone.approvals import transitions
@@ -11,7 +12,7 @@ from flowstone.approvals.transitions import Question
 from flowstone.audit import approval_acts
 from flowstone.audit.acts import Act
 from flowstone.audit.recorder import ONLY, Who
-from flowstone.events.catalogue import MaterializationCancelled, MaterializationDecided
+from flowstone.events.catalogue import MaterializationCancelled, MaterializationDecided, MaterializationReused
 from flowstone.execution.decision import Facts, Made
 from flowstone.execution.outcome import Asked
 from flowstone.execution.plan import Place
@@ -19,10 +20,12 @@ from flowstone.execution.services import Services
 from flowstone.foundation.serialize import digest_of, from_json
 from flowstone.stores import approvals, materializations, runs
 from flowstone.stores.database import Transaction
-from flowstone.stores.records import ApprovalRecord, OutputRecord
+from flowstone.stores.records import ApprovalRecord, OutputRecord, VoteRecord
 
 LISTED = 50
 """Names of dependants, and inputs, that a request keeps."""
+SAME = "candidate"
+"""Why a step waits that would compute exactly what people are asked about: once they agree it takes that."""
 
 
 class Requester(NamedTuple):
@@ -57,7 +60,7 @@ class Asking:
     def __init__(self, services: Services, requester: Requester) -> None:
         self._services, self._requester = services, requester
 
-    def about(
+    def about(  # noqa: PLR0913 - what a request is made of
         self,
         tx: Transaction,
         id: str,
@@ -76,14 +79,14 @@ class Asking:
         facts = {
             "message": asked.message, "context": from_json(asked.context) if asked.context else {},
             "changes": from_json(asked.changes) if asked.changes else {}, "base": base,
-            "config": config_of(config, self._services.config), **self._common(dependants),
+            "config": config_of(config, self._services.config), "host": socket.gethostname(), **self._common(dependants),
         }  # fmt: skip
         place = (candidate.asset, candidate.partition)
         made = self._ask(tx, id, row, "after", place, candidate.id, candidate.digest, facts, policy, now)
         self._tell(tx, approval_acts.requested(made, candidate, inputs), now)
         return made
 
-    def before(
+    def before(  # noqa: PLR0913 - what a request is made of
         self,
         tx: Transaction,
         id: str,
@@ -152,7 +155,7 @@ class Asking:
             if older is not None:
                 what = f"a newer candidate, {output}," if output else "a newer request"
                 why = f"{what} of {by.run_id} took its place"
-                void(tx, services, older, Person(*by.who), why, now)
+                end(tx, services, older, "invalidated", Person(*by.who), why, now)
         return made
 
     def _tell(self, tx: Transaction, act: Act, now: int) -> None:
@@ -160,32 +163,28 @@ class Asking:
         self._services.audit.tell(tx, act, by.who, now, version=ONLY, run_id=by.run_id, trace_id=by.trace_id)
 
 
-def void(tx: Transaction, services: Services, asked: ApprovalRecord, by: Person, why: str, now: int) -> bool:
-    """End a request whose subject is not what it was; those who wait for it decide again. ``False`` when it moved meanwhile."""
-    if not transitions.end(tx, asked, "invalidated", by, why, now):
-        return False
-    tell_ended(tx, services, asked.id, now, Who(by.id, by.identity))
-    release(tx, services, asked, "invalidated", why, now)
-    return True
+def end(
+    tx: Transaction,
+    services: Services,
+    asked: ApprovalRecord,
+    status: str,
+    by: Person,
+    reason: str,
+    now: int,
+    votes: Sequence[VoteRecord] = (),
+) -> tuple[ApprovalRecord, list[str]]:
+    """End a request that this transaction has locked, with its entry; return it as it is then, and the runs that may go on.
 
-
-def cancel(tx: Transaction, services: Services, asked: ApprovalRecord, who: Who, why: str, now: int) -> bool:
-    """End the request of a run that was cancelled, whose step has ended with it; others that wait decide again."""
-    if not transitions.end(tx, asked, "cancelled", Person(*who), why, now):
-        return False
-    tell_ended(tx, services, asked.id, now, who)
-    release(tx, services, asked, "cancelled", why, now)
-    return True
-
-
-def tell_ended(tx: Transaction, services: Services, id: str, now: int, who: Who) -> None:
-    """Audit that a request has ended by itself or by somebody who is no voter."""
-    if not services.audit.is_on:
-        return
-    asked = approvals.locked(tx, id)
-    assert asked is not None
-    act = approval_acts.ended(asked, None)
-    services.audit.tell(tx, act, who, now, version=asked.version, run_id=asked.run_id, trace_id=asked.trace_id)
+    The last of *votes* has decided it; without any it has ended by itself, or by somebody who is no voter.
+    """
+    won = transitions.end(tx, asked, status, by, reason, now, votes=votes)
+    ended = approvals.locked(tx, asked.id)
+    assert won  # it is locked, and as it was read
+    assert ended is not None
+    act = approval_acts.ended(ended, votes[-1] if votes else None)
+    who = Who(by.id, by.identity)
+    services.audit.tell(tx, act, who, now, version=ended.version, run_id=ended.run_id, trace_id=ended.trace_id)
+    return ended, release(tx, services, asked, status, reason, now)
 
 
 def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: str, message: str, now: int) -> list[str]:
@@ -195,19 +194,23 @@ def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: 
     approved they can take, what was refused is refused for them, too.
     """
     project, place = services.project, asked.place
-    # A run that is being put aside sees the decision, or the decision sees the run put aside.
-    traces = {run: runs.lock(tx, run) for run in sorted({run for _, run in materializations.waiting_at(tx, project, *place)})}
+    traces = lock_waiting(tx, project, [place])
+    published = status == "approved" and asked.kind == "after"
     freed = []
-    for row, run_id in materializations.waiting_at(tx, project, *place):
+    for row, run_id, reason in materializations.waiting_at(tx, project, *place):
         trace_id = traces.get(run_id) or runs.lock(tx, run_id)
         where = {"at": now, "asset": asked.asset, "partition": asked.partition, "run_id": run_id, "trace_id": trace_id}
         own = row == asked.materialization
         if status in ("rejected", "expired"):
             materializations.decide(tx, row, status, reason=status, message=message)
             tx.emit(MaterializationDecided, approval=asked.id, outcome=status, **where)
-        elif own and status == "approved" and asked.kind == "after":
+        elif own and published:
             materializations.decide(tx, row, "success", output=asked.output)
             tx.emit(MaterializationDecided, approval=asked.id, outcome="success", output=asked.output, **where)
+        elif published and reason == SAME:
+            because = f"approved as {asked.id}"
+            materializations.decide(tx, row, "reused", message=because, output=asked.output)
+            tx.emit(MaterializationReused, output=asked.output, because=because, **where)
         elif own and status == "cancelled":
             materializations.decide(tx, row, "cancelled", reason="cancelled", message=message)
             tx.emit(MaterializationCancelled, message=message, **where)
@@ -216,3 +219,12 @@ def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: 
         runs.decided(tx, run_id)
         freed.append(run_id)
     return list(dict.fromkeys(freed))
+
+
+def lock_waiting(tx: Transaction, project: str, places: Iterable[Place], *more: str) -> dict[str, str]:
+    """Lock the runs that wait for answers about *places*, and *more* of them, in the order in which everybody locks runs.
+
+    A run that is being put aside then sees the decision, or the decision sees the run put aside. Returns their traces.
+    """
+    waiting = {run_id for place in places for _, run_id, _ in materializations.waiting_at(tx, project, *place)}
+    return {run_id: runs.lock(tx, run_id) for run_id in sorted({*waiting, *more})}

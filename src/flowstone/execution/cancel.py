@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from flowstone.approvals.eligibility import Person
 from flowstone.audit import acts
 from flowstone.audit.recorder import Who
 from flowstone.events.catalogue import MaterializationCancelled, RunCancelRequested
@@ -69,9 +70,11 @@ def conclude(tx: Transaction, services: Services, run: RunRecord, who: Asked | N
     ``False`` when the run moved meanwhile.
     """
     now = services.database.now()
+    asked = approvals.locked_of_run(tx, run.id)
+    asking.lock_waiting(tx, services.project, [request.place for request in asked], run.id)
     counts = materializations.counts(tx, run.id)
     ended = {name: counts.get(name, 0) for name in ("success", "reused", "failed", "skipped")}
-    asked = approvals.locked_of_run(tx, run.id)
+    ended["failed"] += counts.get("rejected", 0) + counts.get("expired", 0)
     ended["cancelled"] = len(plans.decode(runs.plan_in(tx, run.id).encode()).steps) - sum(ended.values())
     if not runs.move(tx, run.id, "running" if held else "waiting", "cancelled", held=held, outcome=ended, ended_at=now):
         return False
@@ -84,7 +87,7 @@ def conclude(tx: Transaction, services: Services, run: RunRecord, who: Asked | N
         where = {"asset": asset, "partition": partition, "run_id": run.id, "trace_id": run.trace_id}
         tx.emit(MaterializationCancelled, at=now, message=told, **where)
     for request in asked:
-        asking.cancel(tx, services, request, Who(who.actor, who.identity), told, now)
+        asking.end(tx, services, request, "cancelled", Person(who.actor, who.identity), told, now)
     end = End(run.id, run.pipeline, run.trace_id, "cancelled", ended, run.requested_at, now)
     by = Who(who.actor, who.identity) if who.actor else Who(run.actor, run.identity)
     ending.tell(tx, services, end, by, services.dispatcher.redactor.text(who.reason))

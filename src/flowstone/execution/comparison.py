@@ -41,7 +41,7 @@ def _measures(value: Any, kind: str) -> dict[str, Any]:
         fields = list(islice(every.items(), NAMED))
         lists = {_name(key): rows[1] for key, item in fields if (rows := items_of(item)) is not None}
         return {"keys": [_name(key) for key, _ in fields], "key_count": len(every), "lists": lists}
-    if kind == "list":
+    if kind in {"list", "set"}:
         return {"rows": (items_of(value) or ([], 0))[1]}
     if kind == "table":
         table = table_of(value)
@@ -69,7 +69,7 @@ class _Comparison:
             return Changes(same=False, note=f"the kind of value: {was} -> {now}")
         before, after = items_of(old), items_of(new)
         if before is not None and after is not None:
-            found = self._rows(before, after, ordered=_ordered(new))
+            found = self._rows(before, after, ordered=now == "list")
         elif now == "dictionary":
             found = self._keys(fields_of(old) or {}, fields_of(new) or {})
         elif now == "table":
@@ -80,7 +80,7 @@ class _Comparison:
             found = self._whole(old, new, now)
         unknown = max(self.old.unknown, self.new.unknown)
         if unknown:
-            self.notes.append(f"passed over {unknown:,} of types that cannot be compared")
+            self.notes.append(f"could not look into {unknown:,} of the values")
         return found.changes(self.notes)
 
     def _whole(self, old: Any, new: Any, kind: str) -> Found:
@@ -182,8 +182,9 @@ class _Comparison:
 
     def _fields(self, old: dict[Any, Any], new: dict[Any, Any], found: Found, lists: dict[str, Found], above: str = "") -> None:
         (left, old_whole), (right, new_whole) = entries(self.old, old), entries(self.new, new)
-        if not (old_whole and new_whole):
-            self.notes.append(f"{above}compared the first {min(len(left), len(right)):,} keys")
+        cut = [len(side) for side, whole in ((left, old_whole), (right, new_whole)) if not whole]
+        if cut:
+            self.notes.append(f"{above}compared the first {min(cut):,} keys")
         if old_whole:
             add(found.added, [key for mark, (key, _) in right.items() if mark not in left], lambda key: above + _name(key))
         if new_whole:
@@ -203,11 +204,12 @@ class _Comparison:
             self._fields(before, after, found, lists, f"{name}.")
             return
         old, new = map(items_of, pair)
-        if old is None or new is None:
+        ordered = _ordered(pair[0])
+        if old is None or new is None or ordered != _ordered(pair[1]):
             if self._marks_differ(*pair, name):
                 found.changed.add(name)
             return
-        inner = self._rows(old, new, name, ordered=_ordered(pair[1]))
+        inner = self._rows(old, new, name, ordered=ordered)
         if inner.kind != "rows" and inner.differs():
             lists[name] = inner
         elif inner.differs():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from flowstone.approvals.weakening import weaker
 from flowstone.assets.pipeline import Pipeline
 from flowstone.audit import acts
 from flowstone.audit.recorder import Who
@@ -16,9 +17,9 @@ from flowstone.stores.database import Transaction
 
 LISTED = 200
 """Assets of which an entry says what has changed; of more it says how many there are."""
-COMPARED = ("digest", "retries", "owners", "io", "due", "sensitive")
+COMPARED = ("digest", "retries", "owners", "io", "due", "sensitive", "approval")
 CONTROLS = ("sensitive",)
-"""What of an asset protects something while it is set: blocking checks and approvals belong here too, once there are any."""
+"""What of an asset protects something while it is set; its gate does as well, and can be weaker without being gone."""
 
 Assets = dict[str, dict[str, Any]]
 
@@ -50,11 +51,13 @@ def remember(
     act = acts.pipeline_changed(name, digest, to_json(definition), told)
     act = act._replace(texts={"changes": to_json({kind: dict(list(found.items())[:LISTED]) for kind, found in changes.items()})})
     services.audit.tell(tx, act, who, now, run_id=run_id, trace_id=trace_id)
-    for asset, control in weakened(before, after):
-        act = acts.control_weakened(control, {"pipeline": name, "definition": digest, "asset": asset})
-        services.audit.tell(tx, act, who, now, run_id=run_id, trace_id=trace_id)
+    taken = {asset: pipelines.computed_under(tx, project, asset) for asset in after if asset not in before}
+    before |= {asset: found for asset, found in taken.items() if found is not None}
+    for less in weakened(before, after, services.people.people_of):
+        told = {"pipeline": name, "definition": digest, **less._asdict()}
+        services.audit.tell(tx, acts.control_weakened(less.control, told), who, now, run_id=run_id, trace_id=trace_id)
         by = {"actor": who.actor, "identity": who.identity}
-        tx.emit(ControlWeakened, at=now, control=control, asset=asset, was="on", now="off", **by)
+        tx.emit(ControlWeakened, at=now, **less._asdict(), **by)
 
 
 def differences(before: Assets, after: Assets) -> dict[str, dict[str, Any]]:
@@ -76,13 +79,26 @@ def differences(before: Assets, after: Assets) -> dict[str, dict[str, Any]]:
     }
 
 
-def weakened(before: Assets, after: Assets) -> list[tuple[str, str]]:
-    """The controls that assets had and do not have any more: asset and control."""
+class Weakened(NamedTuple):
+    """A control of an asset that protects less: what it was, and what it is."""
+
+    control: str
+    asset: str
+    was: str
+    now: str
+
+
+def weakened(before: Assets, after: Assets, people_of: Callable[[Sequence[str]], list[str]] = list) -> list[Weakened]:
+    """The controls of assets that protect less than they did, or are gone; a gate goes with its asset, too."""
     renamed = differences(before, after)["renamed"]
     found = []
     for name, asset in before.items():
         now = after.get(renamed.get(name, name))
-        found += [(name, control) for control in CONTROLS if now is not None and asset.get(control) and not now.get(control)]
+        lost = [control for control in CONTROLS if now is not None and asset.get(control) and not now.get(control)]
+        found += [Weakened(control, name, "on", "off") for control in lost]
+        gone = now is None and asset.get("approval")
+        less = weaker(asset.get("approval"), now.get("approval") if now is not None else None, people_of)
+        found += [Weakened("approval", name, each.was, "no asset" if gone else each.now) for each in less]
     return found
 
 

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from flowstone.execution import lines
-from flowstone.execution.gating import Ask, Wait
+from flowstone.execution.moves import Ask, Compute, Decision, Observe, Reuse, Skip, Wait
 from flowstone.execution.plan import Step
-from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
+from flowstone.execution.session import Session
 from flowstone.execution.settlement import Claim, Settlement
 from flowstone.foundation.errors import FlowStoneError, RecordError
 from flowstone.observability.logs.capture import Line
@@ -20,7 +20,9 @@ TRIES = 3
 
 
 class Written(NamedTuple):
-    """What a commit brought: observed versions, the rows of steps that wait for people (``None``: they need not), and for each step to compute its claim, ``None`` where that cannot be now."""
+    """What a commit brought: observed versions, the rows of steps that wait for people (``None``: they need not), and for each
+    step to compute its claim, ``None`` where that cannot be now.
+    """
 
     observed: list[OutputRecord]
     waiting: list[tuple[Step, int | None]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -28,13 +28,20 @@ def gate_of(asset: AnyAsset) -> Approval:
     return asset.approval or DEFAULT
 
 
-def asked(asset: AnyAsset, value: Any, ctx: Context, previous: Callable[[], Any] | None) -> Asked | None:
+def asked(
+    asset: AnyAsset, value: Any, ctx: Context, previous: Callable[[], Any] | None, *, in_place: bool = False
+) -> Asked | None:
     """What people are asked about *value* before it is stored, ``None`` when nobody is.
 
     *previous* loads the current value, which *value* is compared with. Raises :class:`ApprovalError` for a function that asks
-    about something else than it returns, and for a value that is written in place: nothing could be held back.
+    about something else than it returns, and for a value that is written *in_place*: nothing could be held back.
     """
     question, gate = ctx.question, asset.approval
+    if question is None and gate is not None and callable(gate.when) and isinstance(value, Iterator):
+        raise ApprovalError(
+            f"asset {asset.name!r} returned {type(value).__name__}, which when= would use up before it is stored",
+            hint='Approval(when="after"), or return a list',
+        )
     if question is not None and question.value is not value:
         raise ApprovalError(
             f"asset {asset.name!r} asked for approval of a value and returned another one",
@@ -42,9 +49,10 @@ def asked(asset: AnyAsset, value: Any, ctx: Context, previous: Callable[[], Any]
         )
     if question is None and not (gate is not None and gate.asks(value)):
         return None
-    if isinstance(value, External):
+    if isinstance(value, External) or in_place:
+        where = f"has written {value.location!s}" if isinstance(value, External) else "is stored"
         raise ApprovalError(
-            f"asset {asset.name!r} has written {value.location!s} in place: there is nothing left to approve",
+            f"asset {asset.name!r} {where} in place: nothing could be held back",
             hint='write it beside and return the value, or ask before it is computed: Approval(when="before")',
         )
     message = (question.message if question is not None else "") or gate_of(asset).message

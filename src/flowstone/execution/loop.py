@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from queue import Empty
 from typing import NamedTuple
 
+from flowstone.execution import expiring
 from flowstone.execution.crowd import Crowd
-from flowstone.execution.deciding import Deciding
 from flowstone.execution.due import Due
 from flowstone.execution.lanes import Finished, Lane, Lanes
 from flowstone.execution.lines import LineFlusher
+from flowstone.execution.moves import Compute, Decision, Observe, Reuse, Skip
 from flowstone.execution.outcome import Cancelled, Report
 from flowstone.execution.schedule import Ending
-from flowstone.execution.session import Compute, Decision, Observe, Reuse, Session, Skip
+from flowstone.execution.session import Session
 from flowstone.execution.settlement import Claim, output_of
 from flowstone.execution.stopping import Stop, StopRequest
 from flowstone.foundation.clock import NANOSECONDS
@@ -168,7 +169,7 @@ class Loop:
         if not session.schedule.waiting or not (now or monotonic - self._looked_at >= LOOK_NS):
             return False
         self._looked_at = monotonic
-        Deciding(self._services).settle_due()
+        expiring.settle_due(self._services)
         return session.look()
 
     def _stay(self) -> bool:

@@ -31,8 +31,10 @@ DEEPEST = 100  # levels
 TEXT = 64  # characters, or bytes, that count as one more value
 LONGEST_NAME = 60
 
+_UNKNOWN = ("unknown",)
 _ATOMS = {type(None), bool, complex}
 _WRITTEN = {dt.date, dt.datetime, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID}
+_KINDS: dict[str, tuple[type, ...]] = {"list": (list, tuple), "set": (set, frozenset), "text": (str,)}
 _PANDAS = {"Timestamp", "Timedelta", "NaTType", "NAType", "Period"}
 
 
@@ -81,11 +83,12 @@ class Marker:
             raise
         except Exception:  # noqa: BLE001 - a class of the user's may raise anything
             self.unknown += 1
-            return ("unknown",)
+            return _UNKNOWN
 
     def _nested(self, value: Any, cls: type, depth: int) -> Any:
         if depth > DEEPEST:
-            raise RecursionError
+            self.unknown += 1
+            return _UNKNOWN
         if issubclass(cls, list):
             return [self._token(item, depth) for item in list.__iter__(value)]
         if issubclass(cls, tuple):
@@ -131,16 +134,16 @@ def fields_of(value: Any) -> dict[Any, Any] | None:
     """Return *value* as a dictionary, where it is one, a dataclass or a ``msgspec.Struct``; ``None`` for everything else."""
     cls = type(value)
     if issubclass(cls, dict):
-        found: dict[Any, Any] = value if cls is dict else dict.copy(value)
+        found: dict[Any, Any] = value if cls is dict else dict(dict.items(value))
         return found
     try:
         if issubclass(cls, msgspec.Struct):
             return {name: getattr(value, name) for name in cls.__struct_fields__}
-        return (
-            {each.name: getattr(value, each.name) for each in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
-        )
+        if dataclasses.is_dataclass(cls):
+            return {each.name: getattr(value, each.name) for each in dataclasses.fields(cls)}
     except Exception:  # noqa: BLE001 - as above
         return None
+    return None
 
 
 def items_of(value: Any) -> tuple[list[Any], int] | None:
@@ -179,13 +182,12 @@ def line_count(text: str) -> int:
 
 def kind_of(value: Any) -> str:
     """Return what *value* is; ``other`` is what cannot be looked into."""
-    cls = type(value)
     if fields_of(value) is not None:
         return "dictionary"
-    if issubclass(cls, (list, tuple, set, frozenset)):
-        return "list"
-    if issubclass(cls, str):
-        return "text"
+    cls = type(value)
+    for kind, bases in _KINDS.items():
+        if issubclass(cls, bases):
+            return kind
     if cls in {bytes, bytearray}:
         return "bytes"
     if _is_array(cls):

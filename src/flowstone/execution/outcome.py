@@ -11,7 +11,7 @@ from flowstone.ledger.failures import Failure
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """People are to be asked about the stored value: in which words, with what beside it, and how it differs from the current one.
+    """People are to be asked about the stored value: in which words, what beside it, and how it differs from the current one.
 
     ``context`` and ``changes`` are JSON texts.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from flowstone.events.catalogue import RunSuspended
-from flowstone.execution import cancel
+from flowstone.execution import asking, cancel
 from flowstone.execution import plan as plans
 from flowstone.execution.plan import Plan
 from flowstone.execution.services import Services
 from flowstone.foundation.errors import RecordError
-from flowstone.stores import runs
+from flowstone.stores import approvals, runs
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import RunRecord
 
@@ -33,6 +33,8 @@ def release(tx: Transaction, services: Services, run: RunRecord, reason: str, *,
 
     It waits to be resumed, for *reason*, unless somebody asked for its end: then it ends.
     """
+    places = [asked.place for asked in approvals.locked_of_run(tx, run.id)]
+    asking.lock_waiting(tx, services.project, places, run.id)  # requests, then runs: the order of whoever decides
     if runs.is_cancel_requested(tx, run.id):
         return "cancelled" if cancel.conclude(tx, services, run, held=held) else ""
     if not runs.move(tx, run.id, "running", "waiting", held=held, outcome={"reason": reason}):

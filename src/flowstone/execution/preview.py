@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flowstone.execution.decision import FORCED
-from flowstone.execution.gating import Ask, Wait
+from flowstone.execution.moves import Ask, Compute, Observe, Reuse, Wait, Weakened
 from flowstone.execution.plan import Place
 from flowstone.execution.schedule import Ending
-from flowstone.execution.session import Compute, Observe, Reuse, Session
+from flowstone.execution.session import Session
 
 
 class Preview(NamedTuple):
-    """One step: *action* is ``compute``, ``ask``, ``wait``, ``reuse``, ``observe``, or ``depends`` on what an upstream comes out as."""
+    """One step: *action* is ``compute``, ``ask``, ``wait``, ``reuse``, ``observe``, or ``depends`` on how an upstream ends."""
 
     asset: str
     partition: str
@@ -44,6 +44,9 @@ def preview(session: Session) -> list[Preview]:
                 session.ended(step.place, Ending("reused", current.id, current.digest), current)
             case Observe():
                 found.append(Preview(step.asset, step.partition, "observe", "its version is new"))
+                changing.add(step.place)
+            case Ask(weakened=Weakened()):
+                found.append(Preview(step.asset, step.partition, "ask", "people are asked whether its gate may protect less"))
                 changing.add(step.place)
             case Ask(because=because):
                 found.append(Preview(step.asset, step.partition, "ask", f"people are asked before it is computed: {because}"))

@@ -31,7 +31,8 @@ class StepResult(msgspec.Struct, frozen=True):
 class RunResult(msgspec.Struct, frozen=True):
     """How a run ended: its status and every materialization, by how it ended.
 
-    ``waiting``: it waits for people, or was asked to stop, and can be resumed. ``skipped``: nothing was begun, because the run ``run_id`` works on it.
+    ``waiting``: it waits for people, or was asked to stop, and can be resumed. ``skipped``: nothing was begun, because the run
+    ``run_id`` works on it.
     """
 
     run_id: str

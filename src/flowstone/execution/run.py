@@ -12,21 +12,20 @@ from flowstone.audit import acts
 from flowstone.audit.recorder import Who
 from flowstone.events.catalogue import RunResumed, RunStart
 from flowstone.events.trace import Trace, requested_by, run_trace
-from flowstone.execution import closing, crossing, definitions, ending, lost, ownership, stopped
+from flowstone.execution import crossing, definitions, ending, expiring, gates, lost, ownership, stopped, suspending
 from flowstone.execution import plan as plans
 from flowstone.execution.body import Body
-from flowstone.execution.deciding import Deciding
 from flowstone.execution.ending import End
 from flowstone.execution.lanes import Lanes
 from flowstone.execution.loop import Loop
 from flowstone.execution.plan import Plan
-from flowstone.execution.result import RunResult, StepResult, result_of
+from flowstone.execution.result import RunResult
 from flowstone.execution.schedule import Ending, status_of
 from flowstone.execution.services import Services
 from flowstone.execution.session import Session
 from flowstone.execution.settlement import Try
-from flowstone.execution.stopping import Kind, StopRequest
-from flowstone.foundation.errors import DatabaseError, FlowStoneError, NotFoundError, RecordError, UsageError
+from flowstone.execution.stopping import StopRequest
+from flowstone.foundation.errors import DatabaseError, FlowStoneError, UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.stores import materializations, outputs, processes, runs
 from flowstone.stores.database import Transaction
@@ -112,7 +111,7 @@ class Runs:
         if if_running not in get_args(IfRunning):
             raise UsageError(f"if_running={if_running!r} is not known", hint=f"one of {', '.join(get_args(IfRunning))}")
         services = self._services
-        self._check(plan)
+        self._check(plan, self._actor.who, self._author)
         run_id, request = run_id or services.ids.new("run"), {**request, **requested_by(parent)}
         trace = run_trace(run_id, parent.trace_id if parent else services.ids.trace_id(), request)
         now = services.database.now()
@@ -178,7 +177,7 @@ class Runs:
             )
         with services.database.reading() as connection:
             plan = plans.decode(to_json(runs.plan_of(connection, run.id)).encode())
-        self._check(plan)
+        self._check(plan, Who(run.actor, run.identity), author_of(run.provenance))
         with self._holding(run.id):
             with services.database.transaction() as tx:
                 processes.stand(tx, services.process, services.database.now())
@@ -228,19 +227,23 @@ class Runs:
 
     def _work(self, session: Session, trace_id: str, started: int) -> RunResult:
         try:
-            Deciding(self._services).settle_due()
+            expiring.settle_due(self._services)
             session.prepare()
             self._loop(session).run()
+            while session.schedule.waiting:
+                aside = suspending.put_aside(self._services, session)
+                if aside is not None:
+                    return aside
+                self._loop(session).run()
         except StopRequest as stop:
-            return self._stopped(session, stop.kind)
+            return suspending.stop(self._services, session, stop.kind)
         finally:
             self._services.end_run(session.run_id)
-        if session.schedule.waiting:
-            return self._put_aside(session)
         return self._finish(session, trace_id, started)
 
-    def _check(self, plan: Plan) -> None:
-        """Refuse what the executor cannot do, before anything begins."""
+    def _check(self, plan: Plan, requester: Who, author: str) -> None:
+        """Refuse what the executor cannot do, and gates that nobody could pass, before anything begins."""
+        gates.check(plan, self._pipeline, self._services, requester, author)
         if crossing.check(plan, self._pipeline, self._services.io, self._services.resources, self._how.executor):
             self._services.children()
 
@@ -252,37 +255,6 @@ class Runs:
         )
         return Loop(session, Lanes(body, services.stopping, services.children, how.executor), jobs, how.patience)
 
-    def _stopped(self, session: Session, kind: Kind) -> RunResult:
-        """What becomes of a run whose work was asked to stop."""
-        services, run_id = self._services, session.run_id
-        with services.database.reading() as connection:
-            run = runs.find(connection, services.project, run_id)
-        if kind == "cancel":
-            lost.settle_orphans(services, run)
-        with services.database.transaction() as tx:
-            status = ownership.release(tx, services, run, "lost" if kind == "lost" else "stopped", held=services.process)
-        if not status:
-            raise ownership.taken(run_id)
-        if kind == "lost":
-            error = RecordError(f"the store could not be reached for too long: the work on {run_id} was stopped", run_id=run_id)
-            error.hint = f"flowstone run --resume {run_id}"
-            raise error
-        return _result(session, status)
-
-    def _put_aside(self, session: Session) -> RunResult:
-        """Let go of a run of which all that is left waits for people."""
-        services, run_id = self._services, session.run_id
-        with services.database.reading() as connection:
-            run = runs.find(connection, services.project, run_id)
-        with services.database.transaction() as tx:
-            status = ownership.release(tx, services, run, runs.APPROVAL, held=services.process)
-            moved = materializations.counts(tx, run_id).get("waiting", 0) < len(session.schedule.waiting)
-            if status == "waiting" and moved:
-                runs.decided(tx, run_id)  # in the moment before: nobody else will say so
-        if not status:
-            raise ownership.taken(run_id)
-        return _result(session, closing.close(services, run_id) if moved else status)
-
     @contextmanager
     def _holding(self, run_id: str) -> Iterator[None]:
         """This process works on the run; whatever stops that, if it is still this process's, leaves it waiting to be resumed."""
@@ -290,32 +262,16 @@ class Runs:
             try:
                 yield
             except BaseException as error:
-                self._suspend(run_id, "interrupted" if isinstance(error, KeyboardInterrupt) else "error", error)
+                reason = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
+                suspending.suspend(self._services, run_id, reason, error)
                 raise
             finally:
                 if self._services.tracing is not None:
                     self._services.tracing.forget(run_id)
 
-    def _suspend(self, run_id: str, reason: str, error: BaseException) -> None:
-        services = self._services
-        try:
-            with services.database.reading() as connection:
-                run = runs.find(connection, services.project, run_id)
-            with services.database.transaction() as tx:
-                waits = ownership.release(tx, services, run, reason, held=services.process) == "waiting"
-                if waits and isinstance(error, Exception):
-                    stopped.record(tx, services, run_id, run.trace_id, error)
-        except NotFoundError:
-            return  # it was not even requested
-        except Exception as refused:  # noqa: BLE001 - the first error is the one to raise
-            error.add_note(f"and the run could not be marked as waiting: {refused}")
-            waits = True
-        if waits:
-            error.__dict__["run_id"] = run_id
-
     def _finish(self, session: Session, trace_id: str, started: int) -> RunResult:
         endings = session.schedule.endings
-        result = _result(session, status_of([endings[place] for place in session.plan.targets]))
+        result = suspending.result_as(session, status_of([endings[place] for place in session.plan.targets]))
         with self._services.database.transaction() as tx:
             self._end(tx, result, trace_id, started, session.who)
         return result
@@ -325,24 +281,12 @@ class Runs:
         counts = {
             "success": len(result.materialized), "reused": len(result.reused),
             "failed": len(result.failed), "skipped": len(result.skipped),
+            **({"cancelled": len(result.cancelled)} if result.cancelled else {}),
         }  # fmt: skip
         if not runs.move(tx, result.run_id, "running", result.status, held=self._services.process, outcome=counts, ended_at=now):
             raise ownership.taken(result.run_id)
         end = End(result.run_id, self._pipeline.name, trace_id, result.status, counts, started, now)
         ending.tell(tx, services, end, who)
-
-
-def _result(session: Session, status: str) -> RunResult:
-    """The result of a run that ended or stopped as *status*; so did the steps that have not ended."""
-    endings = session.schedule.endings
-    steps = [StepResult(*place, e.status, e.reason, e.message, e.output) for place, e in endings.items()]
-    people = session.schedule.waiting
-    steps += [
-        StepResult(*step.place, status, reason=runs.APPROVAL if step.place in people else "")
-        for step in session.plan.steps
-        if step.place not in endings
-    ]
-    return result_of(session.run_id, status, steps)
 
 
 def author_of(provenance: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from typing import NamedTuple
 
 from flowstone.execution.plan import Place, Plan, Step
@@ -54,9 +55,14 @@ class Schedule:
                 heapq.heappush(self._ready, (self._order[behind], behind))
 
     def ready(self, place: Place) -> None:
-        """Put back a step that was taken and could not begin, or that has waited."""
-        self.waiting.discard(place)
+        """Put back a step that was taken and could not begin."""
         heapq.heappush(self._ready, (self._order[place], place))
+
+    def answered(self, place: Place) -> None:
+        """Put back a step that has waited for people; one that was found waiting may not have been taken yet."""
+        self.waiting.discard(place)
+        if (self._order[place], place) not in self._ready:
+            self.ready(place)
 
     def wait(self, place: Place) -> None:
         """Leave a step that was taken until people have decided."""
@@ -64,6 +70,9 @@ class Schedule:
 
     def behind(self, place: Place) -> list[str]:
         """The assets of this plan that depend on the step, directly or through others."""
+        return [asset for asset, _ in self._after(place)]
+
+    def _after(self, place: Place) -> dict[Place, None]:
         found: dict[Place, None] = {}
         todo = [place]
         while todo:
@@ -71,7 +80,7 @@ class Schedule:
                 if one not in found:
                     found[one] = None
                     todo.append(one)
-        return [asset for asset, _ in found]
+        return found
 
     def has_ended(self) -> bool:
         """Whether every step has ended."""
@@ -95,6 +104,11 @@ class Schedule:
                 return self.steps[place]
         return None
 
+    def has_more(self) -> bool:
+        """Whether there is a step that neither has ended nor waits for people, itself or behind one that does."""
+        behind = {one for place in self.waiting for one in self._after(place)}
+        return any(place not in self.endings and place not in self.waiting and place not in behind for place in self.steps)
+
     def wake_at(self) -> int | None:
         """When the first delayed step becomes ready, or ``None`` when none is delayed."""
         return self._delayed[0][0] if self._delayed else None
@@ -116,19 +130,26 @@ class Schedule:
 def _blocking(name: str, ending: Ending, *, loaded: bool) -> tuple[str, str] | None:
     if ending.status in GOOD or (ending.status == "skipped" and ending.reason == "by_code" and not loaded):
         return None
-    if ending.status in ("rejected", "expired"):
-        said = f": {ending.message}" if ending.message else ""
-        return (
-            ending.status,
-            f"{name} was {ending.status}{said}" if ending.status == "rejected" else f"nobody approved {name} in time",
-        )
-    if ending.status == "skipped":
-        return ending.reason, ending.message if ending.reason in (
-            "upstream_failed",
-            "rejected",
-            "expired",
-        ) else f"{name} was skipped: {ending.message}"
-    return "upstream_failed", f"upstream {name} failed"
+    match ending.status:
+        case "rejected":
+            return "rejected", f"{name} was rejected: {ending.message}" if ending.message else f"{name} was rejected"
+        case "expired":
+            return "expired", f"nobody approved {name} in time"
+        case "skipped" if ending.reason in ("upstream_failed", "rejected", "expired"):
+            return ending.reason, ending.message
+        case "skipped":
+            return ending.reason, f"{name} was skipped: {ending.message}"
+    return "upstream_failed", f"upstream {name} {'was cancelled' if ending.status == 'cancelled' else 'failed'}"
+
+
+def counts_of(endings: Collection[Ending]) -> dict[str, int]:
+    """How many steps of a run that has ended, and was not cancelled itself, have ended how; what was refused counts as failed."""
+    found = dict.fromkeys(("success", "reused", "failed", "skipped"), 0)
+    for each in endings:
+        if each.status != "cancelled":
+            found[each.status if each.status in found else "failed"] += 1
+    cancelled = sum(each.status == "cancelled" for each in endings)
+    return {**found, "cancelled": cancelled} if cancelled else found
 
 
 def status_of(targets: list[Ending]) -> str:

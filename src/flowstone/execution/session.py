@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowstone.assets.asset import AnyAsset
 from flowstone.assets.keys import decode_key, display_key
@@ -16,7 +16,6 @@ from flowstone.execution.body import Loading, Work
 from flowstone.execution.decision import (
     FORCED,
     INPUTS,
-    Facts,
     Made,
     changed_inputs,
     facts_of,
@@ -25,60 +24,23 @@ from flowstone.execution.decision import (
     source_version,
     why_outdated,
 )
-from flowstone.execution.gating import Ask, Wait, gated
+from flowstone.execution.gating import gated
+from flowstone.execution.moves import Compute, Decision, Observe, Reuse, Skip, Weakened
 from flowstone.execution.plan import Input, Place, Plan, Step
 from flowstone.execution.schedule import GOOD, Ending, Schedule
 from flowstone.execution.services import Services
 from flowstone.execution.settlement import Claim, Settlement, Try
 from flowstone.execution.step import Steps
+from flowstone.execution.weakened import held, weakened_gates
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.errors import DependencyError, ExecutionError, SettingsError
 from flowstone.io_managers import Output, Target
-from flowstone.stores import materializations, outputs
-from flowstone.stores.database import Transaction
+from flowstone.stores import approvals, materializations, outputs
+from flowstone.stores.database import Connection, Transaction
 from flowstone.stores.lineage import edges_into
 from flowstone.stores.records import OutputRecord
 
 SHOWN_INPUTS = 5  # of the inputs that changed
-
-
-class Skip(NamedTuple):
-    """The step does not run."""
-
-    step: Step
-    reason: str
-    message: str
-
-
-class Reuse(NamedTuple):
-    """The step's current output is taken."""
-
-    step: Step
-    current: OutputRecord
-    because: str
-
-
-class Observe(NamedTuple):
-    """The observed source has a new version."""
-
-    step: Step
-    facts: Facts
-
-
-class Compute(NamedTuple):
-    """The step must be computed; *because* says why."""
-
-    step: Step
-    asset: AnyAsset
-    facts: Facts
-    inputs: tuple[Made, ...]
-    because: str
-    refused: Exception | None
-    seen: str | None = None
-    """The current output this was decided upon, ``""`` for none; ``None`` when it does not matter."""
-
-
-Decision = Skip | Reuse | Observe | Compute | Ask | Wait
 
 
 class Session:
@@ -106,6 +68,9 @@ class Session:
         self._config: dict[str, Mapping[str, Any]] = {}
         self._versions: dict[Place, str | Exception] = {}
         self._delayed: set[Place] = set()
+        self._asked: set[Place] = set()
+        """The partitions people were asked about when this began, whether their asset declares a gate or asks by itself."""
+        self._weakened: dict[str, Weakened] = {}
 
     def prepare(self) -> None:
         """Read the plan's current outputs and ask every source for its version: user code, so no transaction is open."""
@@ -117,6 +82,8 @@ class Session:
             pinned = {item.output for step in self.plan.steps for item in step.inputs if item.output}
             ended = {ending.output for ending in self.schedule.endings.values() if ending.output}
             self._outputs = outputs.find(connection, pinned | ended) if pinned | ended else {}
+            self._asked = approvals.open_places(connection, self.services.project, assets)
+            self._weakened = weakened_gates(connection, self.services, self.pipeline, assets)
         self._outputs |= {record.id: record for record in self._current.values()}
         for step in self.plan.steps:
             asset = self.pipeline[step.asset]
@@ -172,12 +139,15 @@ class Session:
         if because is None and current is not None:
             return Reuse(step, current, _unchanged(asset, current))
         seen = None if step.place in self._force else current.id if current is not None else ""
-        if asset.approval is not None:
-            forced = step.place in self._force
-            held = gated(self.services, self.run_id, step, asset, facts, tuple(inputs), because or "", forced=forced)
-            if held is not None:
-                return held
-        return Compute(step, asset, facts, tuple(inputs), because or "", None, seen)
+        compute = Compute(step, asset, facts, tuple(inputs), because or "", None, seen)
+        weakened = self._weakened.get(asset.name)
+        if weakened is not None:
+            holding = held(self.services, self.run_id, compute, weakened)
+            if holding is not None:
+                return holding
+        if asset.approval is None and step.place not in self._asked:
+            return compute
+        return gated(self.services, self.run_id, compute, forced=step.place in self._force) or compute
 
     def claim(self, tx: Transaction, compute: Compute) -> Claim | None:
         """T1 of a step that must be computed; ``None`` when that cannot be now."""
@@ -206,11 +176,9 @@ class Session:
         place, database = compute.step.place, self.services.database
         with database.reading() as connection:
             other = materializations.computing(connection, self.services.project, *place)
-            current = outputs.current(connection, self.services.project, *place)
-        if current is not None:
-            self._current[place] = self._outputs[current.id] = current
-            if compute.seen not in (None, current.id):
-                return False
+            current = self._refresh(connection, place)
+        if current is not None and compute.seen not in (None, current.id):
+            return False
         limits = self.limits_of(place[0])
         if place not in self._delayed and (other is not None or limits):
             told = (
@@ -220,6 +188,13 @@ class Session:
                 tx.emit(MaterializationDelayed, at=database.now(), **told, **self.steps.where(compute.step))
         self._delayed.add(place)
         return True
+
+    def _refresh(self, connection: Connection, place: Place) -> OutputRecord | None:
+        """The output that is current now."""
+        current = outputs.current(connection, self.services.project, *place)
+        if current is not None:
+            self._current[place] = self._outputs[current.id] = current
+        return current
 
     def _changed_inputs(self, current: OutputRecord, inputs: list[Made]) -> str:
         """Name the inputs that differ from those *current* was made from."""
@@ -249,12 +224,18 @@ class Session:
         return self._outputs.get(ending.output) if ending.status in GOOD else None
 
     def wait(self, step: Step, row: int | None) -> None:
-        """Leave a step, whose *row* waits, to people; without one it is decided again at once."""
+        """Leave a step, whose *row* waits, to people; without one it is decided again at once, upon what is current now."""
         if row is None:
+            with self.services.database.reading() as connection:
+                self._refresh(connection, step.place)
             self.schedule.ready(step.place)
             return
         self.steps.tries.setdefault(step.place, Try()).row = row
         self.schedule.wait(step.place)
+
+    def waits_for_people(self) -> bool:
+        """Whether nothing can be done before people have decided."""
+        return bool(self.schedule.waiting) and not self.schedule.has_more()
 
     def look(self) -> bool:
         """Take in what people have decided about what waits for them; return whether anything has moved."""
@@ -265,7 +246,7 @@ class Session:
         for row in rows:
             output = made.get(row.output)
             if row.status == "retrying":
-                self.schedule.ready(waiting[row.id])
+                self.schedule.answered(waiting[row.id])
             else:
                 digest = output.digest if output is not None else ""
                 self.ended(waiting[row.id], Ending(row.status, row.output, digest, row.reason, row.message), output)

@@ -18,10 +18,11 @@ from flowstone.events.catalogue import (
     MaterializationStart,
     MaterializationStop,
 )
+from flowstone.execution import asking, weakened
 from flowstone.execution.asking import Asking, Requester
 from flowstone.execution.decision import Facts, Made
 from flowstone.execution.gate import gate_of
-from flowstone.execution.gating import Ask, Wait
+from flowstone.execution.moves import Ask, Wait
 from flowstone.execution.outcome import Asked, Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
 from flowstone.execution.ownership import taken
 from flowstone.execution.plan import Place, Step
@@ -76,7 +77,7 @@ class Steps:
         if row is None:
             return None
         if seen is not None and outputs.replaced(tx, project, *step.place, seen):
-            materializations.unclaim(tx, row)
+            materializations.unclaim(tx, row, new=known is None)
             return None
         number = known.tries + 1 if known else 1
         now = services.database.now()
@@ -127,15 +128,19 @@ class Steps:
                     ending = Ending("failed", reason="worker_lost", message=f"its process died {LOST_LIMIT} times")
             case Failed(failure, retry) | TimedOut(failure, retry):
                 error_id = services.ids.new("err")
-                spent = claim.number - known.later
-                if retry and spent < claim.asset.retries.attempts:
-                    delay = claim.asset.retries.delay_before(spent + 1, services.random)
-                    retry_at = now + int(min(delay, LONGEST_DELAY) * NANOSECONDS)
-                else:
-                    ending = Ending("failed", reason=failure.type, message=services.dispatcher.redactor.text(failure.message))
+                ending, retry_at = self._failed(claim, failure, now, retry=retry)
             case Cancelled():
                 ending, retry_at = interrupted(services.stopping.of(self._run_id), now)
         return Settlement(claim, report, ending, retry_at, error_id, now, approval_id)
+
+    def _failed(self, claim: Claim, failure: Failure, now: int, *, retry: bool) -> tuple[Ending | None, int | None]:
+        """How a step goes on after a failed attempt: it has ended, or is tried again then."""
+        spent = claim.number - self.tries[claim.step.place].later
+        if retry and spent < claim.asset.retries.attempts:
+            delay = claim.asset.retries.delay_before(spent + 1, self._services.random)
+            return None, now + int(min(delay, LONGEST_DELAY) * NANOSECONDS)
+        message = self._services.dispatcher.redactor.text(failure.message)
+        return Ending("failed", reason=failure.type, message=message), None
 
     def settle(self, tx: Transaction, settled: Settlement) -> None:
         """T2: end the attempt with all its evidence. Raises :class:`RecordError` when it is no longer this process's."""
@@ -208,10 +213,15 @@ class Steps:
             tx.emit(MaterializationSkipped, reason=reason, message=message, **self.where(step))
 
     def ask(self, tx: Transaction, asked: Ask) -> int | None:
-        """Ask people before the step is computed; return its row, which waits, ``None`` when it has ended."""
+        """Ask people before the step is computed; return its row, which waits, ``None`` when another output is current now."""
         services, step, now = self._services, asked.step, self._services.database.now()
+        if asked.seen is not None and outputs.replaced(tx, services.project, *step.place, asked.seen):
+            return None
         row = materializations.conclude(tx, services.project, self._run_id, *step.place, "waiting")
-        if row is not None:
+        if row is not None and asked.weakened is not None:
+            facts, policy = weakened.question(step.asset, asked.weakened)
+            self._asking.weakening(tx, services.ids.new("apr"), row, step.place, asked.weakened.digest, policy, facts, now)
+        elif row is not None:
             self._asking.before(
                 tx, services.ids.new("apr"), row, step.place, asked.facts, asked.inputs, gate_of(asked.asset).describe(),
                 because=asked.because, dependants=self._behind(step.place), now=now,
@@ -223,7 +233,8 @@ class Steps:
         asked = approvals.locked(tx, waiting.approval)
         if asked is None or asked.status != "pending":
             return None
-        return materializations.conclude(tx, self._services.project, self._run_id, *waiting.step.place, "waiting")
+        reason = asking.SAME if waiting.same else ""
+        return materializations.conclude(tx, self._services.project, self._run_id, *waiting.step.place, "waiting", reason=reason)
 
     def _tell(self, tx: Transaction, settled: Settlement, outcome: Outcome) -> None:
         claim, duration = settled.claim, settled.report.duration_ns
@@ -231,8 +242,9 @@ class Steps:
         match outcome:
             case Stored(output):
                 cured = self._store(tx, settled)
+                ended = "waiting" if settled.approval_id else "success"
                 tx.emit(
-                    MaterializationStop, at=settled.at, outcome="waiting" if settled.approval_id else "success", duration_ns=duration, size_bytes=output.size,
+                    MaterializationStop, at=settled.at, outcome=ended, duration_ns=duration, size_bytes=output.size,
                     rows=output.rows or 0, output=claim.output_id, digest=output.digest, summary=outcome.summary, cured=cured,
                     **where,
                 )  # fmt: skip

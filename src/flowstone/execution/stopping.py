@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from flowstone.foundation.clock import NANOSECONDS, Clock, SystemClock
+from flowstone.foundation.errors import UsageError
 
 Kind = Literal["drain", "cancel", "lost"]
 
@@ -120,8 +121,13 @@ class Stopping:
 
     @contextmanager
     def holding(self, run_id: str) -> Iterator[None]:
-        """This process works on the run: it can be asked to stop, and others look after it while it does."""
+        """This process works on the run: it can be asked to stop, and others look after it while it does.
+
+        Raises :class:`UsageError` when another thread of it does so already.
+        """
         with self._changed:
+            if run_id in self._held:
+                raise UsageError(f"{run_id} is being worked on by this process", hint=f"flowstone show {run_id}")
             self._held.add(run_id)
         try:
             yield

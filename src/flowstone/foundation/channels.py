@@ -22,6 +22,11 @@ CAUSES = {
     "error_group.opened": "an error that resembles none seen before",
     "error_group.regressed": "an error came back after its group was resolved",
     "telemetry.lost": "observers did not see everything",
+    "checkpoint.requested": "people are asked to approve something",
+    "checkpoint.reminded": "people who were asked have not decided yet",
+    "checkpoint.escalated": "nobody decided in time: others are asked as well",
+    "checkpoint.decided": "it was approved, rejected, expired, void by what changed meanwhile, or cancelled",
+    "control.weakened": "something that protects data, its history or its release does so less than before",
 }
 """What a message can be about."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from flowstone.foundation.errors import SettingsError
+from flowstone.foundation.serialize import from_json
 
-NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 MACHINES = ("ci", "cron", "github-actions", "gitlab-ci", "jenkins", "scheduler")
 """Names that are taken for no people unless others are set."""
 
@@ -26,8 +26,14 @@ class ApprovalSettings:
 
 
 def groups(key: str, value: Any) -> dict[str, tuple[str, ...]]:
-    """The people of each group; raises :class:`SettingsError` for anything but a table of lists of names."""
-    hint = 'for example reviewers = ["ann", "bob"] under [approvals.groups]'
+    """The people of each group; raises :class:`SettingsError` for anything but a table of lists of names.
+
+    From an environment variable it comes as the text of a JSON object.
+    """
+    hint = 'for example reviewers = ["ann", "bob"] under [approvals.groups]; in a variable {"reviewers": ["ann", "bob"]}'
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = from_json(value)
     if not isinstance(value, Mapping):
         raise SettingsError(f"{key} = {value!r} must be a table", hint=hint)
     found = {}

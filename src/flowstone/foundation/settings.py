@@ -32,7 +32,7 @@ from flowstone.foundation.checks import (
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.durations import parse_duration, show_duration
 from flowstone.foundation.errors import SettingsError, did_you_mean
-from flowstone.foundation.people import MACHINES, NOBODY, ApprovalSettings, groups
+from flowstone.foundation.people import MACHINES, ApprovalSettings, groups
 
 FILES = ("flowstone.toml", "pyproject.toml")
 PREFIX = "FLOWSTONE_"
@@ -89,6 +89,9 @@ KEYS: dict[str, Key] = {
     "audit.anchors": Key(
         texts, (), "where signed tree heads of the audit log are kept as well: file:/a/folder of another volume, or log"
     ),
+    "audit.require_approval_for_weakening": Key(
+        a_flag, False, "whether an asset whose gate protects less than when it was last computed waits for those it asked before"
+    ),
     "approvals.allow_asserted": Key(
         a_flag,
         False,
@@ -97,7 +100,7 @@ KEYS: dict[str, Key] = {
     "approvals.allowed_signers": Key(
         a_text, None, "file of the SSH keys that people sign decisions with, as ssh-keygen(1) describes ALLOWED SIGNERS"
     ),
-    "approvals.groups": Key(groups, NOBODY, "the people of each group, as a table of lists of names"),
+    "approvals.groups": Key(groups, {}, "the people of each group, as a table of lists of names; in a variable as JSON"),
     "approvals.machines": Key(texts, MACHINES, "names of who requests runs and is no person: four eyes then needs two people"),
     "metrics.max_series": Key(
         a_number, 1_000, "sets of label values a metric may have; what is beyond is counted under __overflow__"
@@ -172,6 +175,7 @@ class AuditSettings:
     name: str | None = None
     seal: str = "auto"
     strict: bool = False
+    require_approval_for_weakening: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ class Settings:
             **_as_text(self.retention),
             "audit.enabled": self.audit.enabled, "audit.name": self.audit.name, "audit.seal": self.audit.seal,
             "audit.strict": self.audit.strict, "audit.anchors": list(self.audit.anchors),
+            "audit.require_approval_for_weakening": self.audit.require_approval_for_weakening,
             "approvals.allow_asserted": self.approvals.allow_asserted,
             "approvals.allowed_signers": str(self.approvals.allowed_signers) if self.approvals.allowed_signers else None,
             "approvals.groups": {name: list(people) for name, people in self.approvals.groups.items()},
@@ -314,7 +319,7 @@ def _run(parsed: Mapping[str, Any]) -> RunSettings:
 
 
 def _audit(parsed: Mapping[str, Any], url: str) -> AuditSettings:
-    values = {name: parsed[f"audit.{name}"] for name in ("anchors", "enabled", "name", "strict")}
+    values = {name: parsed[f"audit.{name}"] for name in ("anchors", "enabled", "name", "strict", "require_approval_for_weakening")}
     return AuditSettings(**values, seal=parsed["audit.seal"] or ("auto" if url.startswith("sqlite") else "tick"))
 
 

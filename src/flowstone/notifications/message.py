@@ -9,7 +9,22 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flowstone.assets.keys import decode_key, display_key, escape
-from flowstone.events.catalogue import AssetOverdue, ErrorGroupOpened, ErrorGroupRegressed, RunStop, TelemetryLost
+from flowstone.events.catalogue import (
+    AssetOverdue,
+    CheckpointApproved,
+    CheckpointCancelled,
+    CheckpointEscalated,
+    CheckpointInvalidated,
+    CheckpointRejected,
+    CheckpointReminded,
+    CheckpointRequested,
+    CheckpointTimeout,
+    ControlWeakened,
+    ErrorGroupOpened,
+    ErrorGroupRegressed,
+    RunStop,
+    TelemetryLost,
+)
 from flowstone.events.event import Event
 from flowstone.foundation.clock import as_datetime
 from flowstone.foundation.durations import roughly, show_duration
@@ -18,7 +33,7 @@ from flowstone.foundation.texts import cut
 from flowstone.stores import notifications
 from flowstone.stores.database import Transaction
 
-NAMED = 5
+NAMED, NAMES = 5, 200
 MINUTE = 60_000_000_000
 
 
@@ -79,7 +94,7 @@ def _overdue(happened: AssetOverdue, project: str, tx: Transaction) -> Drafted: 
     facts = {"pipeline": happened.pipeline, "asset": happened.asset}
     if happened.partition:
         facts["partition"] = cut(_key(happened.partition))
-    facts["due"] = as_datetime(happened.due_at).strftime("%Y-%m-%d %H:%M UTC")
+    facts["due"] = _moment(happened.due_at)
     if late >= MINUTE:
         facts["late by"] = roughly(late)
     if happened.owners:
@@ -106,15 +121,96 @@ def _lost(happened: TelemetryLost, project: str, tx: Transaction) -> Drafted:  #
     return Drafted("telemetry.lost", subject, f"{happened.sink} did not see everything", facts, "flowstone handlers")
 
 
+_Asked = CheckpointRequested | CheckpointReminded | CheckpointEscalated
+
+
+def _asked(happened: _Asked, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001
+    """People are asked, reminded, or others are asked as well. What they are asked is the asset's own text, and not sent."""
+    facts = _of_request(happened)
+    facts |= {"asked": cut(happened.approvers, NAMES)} if happened.approvers else {}
+    if isinstance(happened, CheckpointRequested):
+        facts |= {"votes needed": f"{happened.quorum:,}"} if happened.quorum > 1 else {}
+        facts |= {"digest": happened.digest} if happened.digest else {}
+        facts["requested by"] = cut(happened.actor, NAMES)
+    facts["until"] = _moment(happened.deadline)
+    what = place(happened.asset, happened.partition)
+    match happened:
+        case CheckpointRequested():
+            cause, subject, title = "requested", happened.approval, f"{what} waits for approval"
+        case CheckpointReminded(reminders=number):
+            cause, subject, title = "reminded", f"{happened.approval} {number}", f"{what} still waits for approval"
+        case _:
+            cause, subject = "escalated", f"{happened.approval} {happened.deadline}"
+            title = f"{what} still waits for approval: others are asked"
+    return Drafted(f"checkpoint.{cause}", subject, title, facts, f"flowstone approvals show {happened.approval}")
+
+
+_Ended = CheckpointApproved | CheckpointRejected | CheckpointTimeout | CheckpointInvalidated | CheckpointCancelled
+
+
+def _decided(happened: _Ended, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001
+    """A request has ended. Why, in the words of who decided, is not sent."""
+    facts = _of_request(happened)
+    by_people = isinstance(happened, CheckpointRejected | CheckpointCancelled)
+    match happened:
+        case CheckpointApproved():
+            by_people = not happened.by_timeout
+            word = "was approved" if by_people else "was approved by nobody: its time was up"
+            facts |= {"votes": f"{happened.votes:,}"} if happened.votes > 1 else {}
+            facts["digest"] = happened.digest
+        case CheckpointRejected():
+            word = "was rejected"
+            facts["digest"] = happened.digest
+        case CheckpointTimeout():
+            word = "was not approved in time"
+        case CheckpointInvalidated():
+            word = "is not what people were asked about any more"
+        case CheckpointCancelled():
+            word = "need not be approved any more"
+    if by_people:
+        facts["by"] = cut(happened.actor, NAMES)
+    if happened.waited_ns >= MINUTE:
+        facts["waited"] = roughly(happened.waited_ns)
+    title = f"{place(happened.asset, happened.partition)} {word}"
+    return Drafted("checkpoint.decided", happened.approval, title, facts, f"flowstone approvals show {happened.approval}")
+
+
+def _of_request(happened: Any) -> dict[str, str]:
+    facts = {"asset": happened.asset}
+    if happened.partition:
+        facts["partition"] = cut(_key(happened.partition))
+    about = {"before": "computing it", "weakening": "a gate that protects less"}.get(happened.kind)
+    facts |= {"about": about} if about else {}
+    return {**facts, "approval": happened.approval, "run": happened.run_id}
+
+
+def _weakened(happened: ControlWeakened, project: str, tx: Transaction) -> Drafted:  # noqa: ARG001
+    facts = {"control": happened.control}
+    if happened.asset:
+        facts["asset"] = happened.asset
+    facts["by"] = cut(happened.actor, NAMES)
+    what = f"{happened.control} of {happened.asset}" if happened.asset else happened.control
+    subject = f"{happened.control} {happened.asset} {happened.at}"
+    return Drafted("control.weakened", subject, f"{what} protects less", facts, "flowstone audit list --action control.weakened")
+
+
 _WRITERS: dict[type[Event], Callable[[Any, str, Transaction], Drafted | None]] = {
     RunStop: _run,
     AssetOverdue: _overdue,
     ErrorGroupOpened: _group,
     ErrorGroupRegressed: _group,
     TelemetryLost: _lost,
+    **dict.fromkeys((CheckpointRequested, CheckpointReminded, CheckpointEscalated), _asked),
+    **dict.fromkeys((CheckpointApproved, CheckpointRejected, CheckpointTimeout, CheckpointInvalidated), _decided),
+    CheckpointCancelled: _decided,
+    ControlWeakened: _weakened,
 }
 CAUSING = tuple(_WRITERS)
 """The events that may cause a message."""
+
+
+def _moment(at: int) -> str:
+    return as_datetime(at).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _key(partition: str) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select
 
 from flowstone.stores import events
+from flowstone.stores.approval_accounts import ONE_DECISION, ONE_REQUEST, Requests, Said
 from flowstone.stores.tables import attempt, error, event, materialization, run
 
 ENDED = frozenset({"success", "partial", "failed", "cancelled"})
@@ -22,8 +24,8 @@ ONE_MOVE = "every value that is moved arrives or fails"
 ONE_ERROR = "every error is its attempt's, and told once"
 ONE_CURE = "every cure was a success"
 ONE_RUN = "every run has one start, and one ending when it has ended"
-ONE_STEP = "every reused or skipped step is told once"
-SUBJECTS = (ONE_RUN, ONE_ENDING, ONE_STEP, ONE_MOVE, ONE_ERROR, ONE_CURE)
+ONE_STEP = "every step that was reused, skipped or decided by people is told once"
+SUBJECTS = (ONE_RUN, ONE_ENDING, ONE_STEP, ONE_REQUEST, ONE_DECISION, ONE_MOVE, ONE_ERROR, ONE_CURE)
 
 _PREFIX = "flowstone."
 _ENDING = {
@@ -46,6 +48,8 @@ class _Payload(msgspec.Struct):
     error: str = ""
     cured: int = 0
     subject: str = ""
+    approval: str = ""
+    by_timeout: bool = False
 
 
 _payload = msgspec.json.Decoder(_Payload)
@@ -124,11 +128,14 @@ class _Account:
         place = (error.c.asset, error.c.partition, error.c.attempt)
         rows = connection.execute(select(error.c.id, *place, error.c.cured).where(error.c.run_id == run_id))
         self._errors: dict[str, tuple[Key, int]] = {id: ((a, k, number), cured) for id, a, k, number, cured in rows}
+        self._requests = Requests(connection, run_id, (Said(t.name, t.payload.approval, t.payload.by_timeout) for t in told))
 
     def disagreements(self, status: str, *, errors_kept: bool) -> Iterator[tuple[str, str]]:
         """Each subject that does not agree, with where."""
         found = {
-            ONE_RUN: self._run(status), ONE_ENDING: self._endings(), ONE_STEP: self._concluded(), ONE_MOVE: self._moves(),
+            ONE_RUN: self._run(status), ONE_ENDING: self._endings(), ONE_STEP: chain(self._concluded(), self._decided()),
+            ONE_MOVE: self._moves(),
+            ONE_REQUEST: self._requests.untold(), ONE_DECISION: self._requests.unvoted(),
         }  # fmt: skip
         if errors_kept or self._errors:
             found |= {ONE_ERROR: self._of_errors(), ONE_CURE: self._cures()}
@@ -162,6 +169,19 @@ class _Account:
             told = Counter(told.key[:2] for told in self._told if told.name == f"materialization.{status}")
             yield from (self._at(place) for place in {*rows, *told} if told[place] != (place in rows))
 
+    def _decided(self) -> Iterator[str]:
+        last: dict[tuple[str, str], tuple[int, str]] = {}
+        for (asset, partition, number), (status, _) in self._attempts.items():
+            last[asset, partition] = max(last.get((asset, partition), (0, "")), (number, status))
+        waited = {place for place, (_, status) in last.items() if status == "waiting"}
+        decided = Counter((t.key[:2], t.payload.outcome) for t in self._told if t.name == "materialization.decided")
+        ended = {
+            (step[:2], step[2])
+            for step in self._steps.values()
+            if step[2] in ("rejected", "expired") or (step[2] == "success" and step[:2] in waited)
+        }
+        yield from (self._at(one[0]) for one in {*ended, *decided} if decided[one] != (one in ended))
+
     def _moves(self) -> Iterator[str]:
         begun: Counter[tuple[object, ...]] = Counter()
         for told in self._told:
@@ -185,7 +205,7 @@ class _Account:
         # events that were recorded before schema 0003 do not say it
         told = {t.key: t.payload.cured for t in self._told if t.name == "materialization.stop" and t.payload.cured}
         for key in {*cured, *told}:
-            if cured[key] != told.get(key, cured[key]) or self._attempts.get(key, ("", ""))[0] != "success":
+            if cured[key] != told.get(key, cured[key]) or self._attempts.get(key, ("", ""))[0] not in ("success", "waiting"):
                 yield f"{self._at(key)} attempt {key[2]}"
 
 

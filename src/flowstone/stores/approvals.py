@@ -20,7 +20,8 @@ _FIELDS = ApprovalRecord.__struct_fields__
 _columns = [approval.c[name] for name in _FIELDS]
 _JSON = ("policy", "facts")
 _CHANGING = (
-    "status", "deadline", "next_at", "reminders", "escalated_at", "ended_at", "decided_by", "decided_identity", "reason", "policy",
+    "status", "deadline", "next_at", "reminders", "escalated_at", "ended_at", "decided_by", "decided_identity", "reason",
+    "policy",
 )  # fmt: skip
 
 
@@ -125,7 +126,24 @@ def open_at(connection: Connection, project: str, asset: str, partition: str) ->
     return _record(row) if row is not None else None
 
 
-def listed(
+def open_places(connection: Connection, project: str, assets: Iterable[str]) -> set[tuple[str, str]]:
+    """The partitions of these assets that have an open request."""
+    wanted, found = list(assets), set[tuple[str, str]]()
+    for begin in range(0, len(wanted), 500):
+        mine = (approval.c.project == project, approval.c.asset.in_(wanted[begin : begin + 500]))
+        query = select(approval.c.asset, approval.c.partition).where(*mine, approval.c.status == "pending")
+        found |= {(row[0], row[1]) for row in connection.execute(query)}
+    return found
+
+
+def given(connection: Connection, project: str, asset: str, partition: str, digest: str) -> list[tuple[str, int]]:
+    """The runs that were allowed to compute exactly what has this *digest*, and since when."""
+    place = (approval.c.project == project, approval.c.asset == asset, approval.c.partition == partition)
+    yes = (approval.c.kind == "before", approval.c.status == "approved", approval.c.digest == digest)
+    return [(row[0], row[1]) for row in connection.execute(select(approval.c.run_id, approval.c.ended_at).where(*place, *yes))]
+
+
+def listed(  # noqa: PLR0913 - all but two are filters with defaults
     connection: Connection,
     project: str,
     *,
@@ -154,10 +172,31 @@ def listed(
     return [_record(row) for row in connection.execute(query.order_by(*order))]
 
 
-def due(connection: Connection, project: str, now: int) -> list[ApprovalRecord]:
-    """The pending requests for which the time of something has come."""
+def asked_about(connection: Connection, project: str, assets: Iterable[str]) -> dict[str, str]:
+    """Every output of these assets that people were asked about, and what became of that."""
+    wanted, found = list(assets), dict[str, str]()
+    for begin in range(0, len(wanted), 500):
+        here = (approval.c.project == project, approval.c.kind == "after", approval.c.asset.in_(wanted[begin : begin + 500]))
+        found |= {row[0]: row[1] for row in connection.execute(select(approval.c.output, approval.c.status).where(*here))}
+    return found
+
+
+def allowed(connection: Connection, project: str, assets: Iterable[str]) -> set[tuple[str, str, str]]:
+    """Everything that people let be computed: asset, partition, and the digest of what it would be made from."""
+    wanted, found = list(assets), set[tuple[str, str, str]]()
+    columns = (approval.c.asset, approval.c.partition, approval.c.digest)
+    for begin in range(0, len(wanted), 500):
+        yes = (approval.c.project == project, approval.c.kind == "before", approval.c.status == "approved")
+        query = select(*columns).where(*yes, approval.c.asset.in_(wanted[begin : begin + 500]))
+        found |= {(row[0], row[1], row[2]) for row in connection.execute(query)}
+    return found
+
+
+def due(connection: Connection, project: str, now: int, id: str | None = None) -> list[ApprovalRecord]:
+    """The pending requests, or the one with this *id*, for which the time of something has come."""
     late = (approval.c.project == project, approval.c.status == "pending", approval.c.next_at <= now)
-    return [_record(row) for row in connection.execute(select(*_columns).where(*late).order_by(approval.c.next_at))]
+    wanted = (approval.c.id == id,) if id is not None else ()
+    return [_record(row) for row in connection.execute(select(*_columns).where(*late, *wanted).order_by(approval.c.next_at))]
 
 
 def _record(row: Iterable[Any]) -> ApprovalRecord:

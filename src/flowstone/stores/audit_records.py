@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, literal, or_, select, tuple_
 
 from flowstone.foundation.serialize import from_json
 from flowstone.stores.records import ApprovalRecord, HoldRecord, OutputRecord, VoteRecord
@@ -63,10 +63,12 @@ class Failed(NamedTuple):
 
 
 class AskedFor(NamedTuple):
-    """A request for approval, and the status of the step that asked; empty when there is none."""
+    """A request for approval, what the step that asked says of itself, and how many votes have no signature."""
 
     record: ApprovalRecord
-    step: str
+    step: tuple[Any, ...]
+    """Status, reason, message, output."""
+    unsigned: int
 
 
 class Decided(NamedTuple):
@@ -196,13 +198,15 @@ def definitions(connection: Connection) -> Iterator[tuple[str, str, str, str]]:
 def requests(connection: Connection) -> Iterator[AskedFor]:
     """Every request for approval, in the order of the ids."""
     names = ApprovalRecord.__struct_fields__
-    own = materialization.c.id == approval.c.materialization
-    query = select(*(approval.c[name] for name in names), materialization.c.status).outerjoin(materialization, own)
-    for page in _paged(connection, query, approval.c.id):
-        for *values, step in page:
-            row = dict(zip(names, values, strict=True))
-            read = {name: from_json(row[name]) for name in ("policy", "facts")}
-            yield AskedFor(ApprovalRecord(**{**row, **read}), step or "")
+    m, own = materialization.c, materialization.c.id == approval.c.materialization
+    mine = (approval_vote.c.approval == approval.c.id, approval_vote.c.signature == "")
+    unsigned = select(func.count()).where(*mine).scalar_subquery()
+    query = select(*(approval.c[name] for name in names), unsigned, m.status, m.reason, m.message, m.output)
+    for page in _paged(connection, query.outerjoin(materialization, own), approval.c.id):
+        for values in page:
+            row = dict(zip(names, values, strict=False))
+            read = {name: _read(row[name]) for name in ("policy", "facts")}
+            yield AskedFor(ApprovalRecord(**{**row, **read}), tuple(values[len(names) + 1 :]), values[len(names)])
 
 
 def votes(connection: Connection) -> Iterator[tuple[str, VoteRecord]]:
@@ -212,7 +216,16 @@ def votes(connection: Connection) -> Iterator[tuple[str, VoteRecord]]:
     for page in _paged(connection, query.outerjoin(approval, approval.c.id == v.approval), v.approval, v.decision):
         for _, _, project, *values in page:
             row = dict(zip(names, values, strict=True))
-            yield project or "", VoteRecord(**{**row, "seen": from_json(row["seen"])})
+            yield project or "", VoteRecord(**{**row, "seen": _read(row["seen"])})
+
+
+def _read(text: str) -> dict[str, Any]:
+    """The object in a text of JSON; what is none was put there past FlowStone, and is compared as the text it is."""
+    try:
+        found = from_json(text)
+    except ValueError:
+        return {"": text}
+    return found if isinstance(found, dict) else {"": text}
 
 
 def stray_waits(connection: Connection) -> list[tuple[int, str, str]]:

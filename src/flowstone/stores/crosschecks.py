@@ -22,6 +22,12 @@ _NOT_PRUNED_SINCE = """coalesce(c.ended_at, 9223372036854775807) >= coalesce((
         ), 0)"""
 _ATTEMPTS = "SELECT count(*) FROM materialization m JOIN attempt t ON t.materialization = m.id WHERE m.run_id = c.id"
 _EVENTS = "SELECT count(*) FROM event e WHERE e.run_id = c.id AND e.name"
+_EARLIER = "b.status = 'approved' AND b.ended_at < a.ended_at"
+ASKED = "every attempt that waits is one that people are asked about"
+WAITING = "everything that waits has an open request"
+OPEN = "every open request has somebody who waits for it"
+APPROVED = "what was approved was made current"
+CANDIDATES = "nothing is current that was not approved"
 _CHECKS = {
     "every run has its events, or they were pruned": f"""
         SELECT 'run ' || c.id FROM chosen c
@@ -43,7 +49,35 @@ _CHECKS = {
           AND (EXISTS (SELECT 1 FROM error r WHERE r.run_id = c.id) OR {_NOT_PRUNED_SINCE})""",
     "no ended run has unsettled materializations": """
         SELECT m.run_id || ' ' || m.asset FROM chosen c JOIN materialization m ON m.run_id = c.id
-        WHERE c.status IN ('success', 'partial', 'failed', 'cancelled') AND m.status IN ('running', 'retrying')""",
+        WHERE c.status IN ('success', 'partial', 'failed', 'cancelled') AND m.status IN ('running', 'retrying', 'waiting')""",
+    ASKED: """
+        SELECT m.run_id || ' ' || m.asset FROM chosen c JOIN materialization m ON m.run_id = c.id
+        WHERE (SELECT count(*) FROM attempt t WHERE t.materialization = m.id AND t.status = 'waiting')
+            <> (SELECT count(*) FROM approval a WHERE a.run_id = c.id AND a.materialization = m.id AND a.kind = 'after')""",
+    WAITING: """
+        SELECT m.run_id || ' ' || m.asset FROM chosen c JOIN materialization m ON m.run_id = c.id
+        WHERE m.status = 'waiting' AND NOT EXISTS (
+            SELECT 1 FROM approval a
+            WHERE a.project = m.project AND a.asset = m.asset AND a.partition = m.partition AND a.status = 'pending'
+        )""",
+    OPEN: """
+        SELECT a.id || ' of ' || c.id FROM chosen c JOIN approval a ON a.run_id = c.id
+        LEFT JOIN materialization m ON m.id = a.materialization
+        WHERE a.status = 'pending' AND (
+            c.status IN ('success', 'partial', 'failed', 'cancelled') OR m.id IS NULL OR m.status <> 'waiting'
+        )""",
+    APPROVED: f"""
+        SELECT a.id || ' of ' || c.id FROM chosen c JOIN approval a ON a.run_id = c.id AND a.kind = 'after'
+        LEFT JOIN materialization m ON m.id = a.materialization LEFT JOIN output o ON o.id = a.output
+        WHERE a.status = 'approved' AND (
+            o.id IS NULL OR m.id IS NULL OR m.status <> 'success' OR m.output <> a.output OR o.digest <> a.digest OR EXISTS (
+                SELECT 1 FROM current_output p JOIN approval b ON b.output = p.output
+                WHERE p.project = a.project AND p.asset = a.asset AND p.partition = a.partition AND {_EARLIER}
+            )
+        )""",
+    CANDIDATES: """
+        SELECT a.id || ' of ' || c.id FROM chosen c JOIN approval a ON a.run_id = c.id AND a.kind = 'after'
+        WHERE a.status <> 'approved' AND EXISTS (SELECT 1 FROM current_output p WHERE p.output = a.output)""",
 }
 
 

@@ -26,7 +26,7 @@ def _retry() -> Update:
 
 
 def _forget() -> Delete:
-    return delete(materialization).where(materialization.c.id == bindparam("row"), materialization.c.attempts == 1)
+    return delete(materialization).where(materialization.c.id == bindparam("row"))
 
 
 def _put_back() -> Update:
@@ -94,7 +94,8 @@ def _waiting_at() -> Select[Any]:
         materialization.c.partition == bindparam("k"),
         materialization.c.status == "waiting",
     )
-    return select(materialization.c.id, materialization.c.run_id).where(*place).order_by(materialization.c.id)
+    columns = (materialization.c.id, materialization.c.run_id, materialization.c.reason)
+    return select(*columns).where(*place).order_by(materialization.c.id)
 
 
 def _cancel() -> Update:
@@ -146,10 +147,9 @@ def claim_again(tx: Transaction, row: int) -> bool:
     return tx.compete(_retry, {"row": row})
 
 
-def unclaim(tx: Transaction, row: int) -> None:
-    """Undo a claim of this transaction, for which no attempt has begun."""
-    if tx.execute(_forget, {"row": row}).rowcount == 0:
-        tx.execute(_put_back, {"row": row})
+def unclaim(tx: Transaction, row: int, *, new: bool) -> None:
+    """Undo a claim of this transaction, for which no attempt has begun; *new*: which added the row."""
+    tx.execute(_forget if new else _put_back, {"row": row})
 
 
 def begin_attempt(tx: Transaction, row: int, number: int, process: str, at: int) -> int:
@@ -225,9 +225,9 @@ def decide(
     return bool(tx.execute(_decide, values).rowcount == 1)
 
 
-def waiting_at(tx: Transaction, project: str, asset: str, partition: str) -> list[tuple[int, str]]:
-    """The materializations that wait for a decision about an asset's partition, and the runs they belong to."""
-    return [(row[0], row[1]) for row in tx.execute(_waiting_at, {"p": project, "a": asset, "k": partition}).fetchall()]
+def waiting_at(tx: Transaction, project: str, asset: str, partition: str) -> list[tuple[int, str, str]]:
+    """The materializations that wait for a decision about an asset's partition, the runs they belong to, and why they wait."""
+    return [(row[0], row[1], row[2]) for row in tx.execute(_waiting_at, {"p": project, "a": asset, "k": partition}).fetchall()]
 
 
 def cancel(tx: Transaction, run_id: str, reason: str, message: str) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from flowstone.foundation.errors import NotFoundError
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
 from flowstone.stores.statements import beginning, inserting_once, upserting
-from flowstone.stores.tables import current_output, output
+from flowstone.stores.tables import approval, current_output, output
 
 _CHUNK = 500  # bound parameters of one IN list, under every database's limit
 
@@ -72,6 +72,10 @@ def _overtaken() -> Select[Any]:
     )
 
 
+def _overtaken_and_locked() -> Select[Any]:
+    return _overtaken().with_for_update(of=current_output)
+
+
 _point = upserting(current_output, "project", "asset", "partition")
 
 
@@ -103,8 +107,8 @@ def current_id(tx: Transaction, project: str, asset: str, partition: str) -> str
 
 
 def is_overtaken(tx: Transaction, id: str) -> bool:
-    """Whether a newer version than this output is the current one."""
-    row = tx.execute(_overtaken, {"o": id}).fetchone()
+    """Whether a newer version than this output is current; nobody makes another one current before the transaction ends."""
+    row = tx.execute(_overtaken_and_locked, {"o": id}).fetchone()
     return row is not None and row[0] > row[1]
 
 
@@ -193,9 +197,10 @@ def count_versions(connection: Connection, project: str, asset: str, partition: 
 
 
 def before(connection: Connection, project: str, record: OutputRecord) -> OutputRecord | None:
-    """The version before *record*."""
+    """The version before *record*; not one that people were asked about and have not approved."""
     key = (output.c.project == project, output.c.asset == record.asset, output.c.partition == record.partition)
-    older = select(*_columns).where(*key, output.c.version < record.version).order_by(output.c.version.desc()).limit(1)
+    refused = select(approval.c.id).where(approval.c.output == output.c.id, approval.c.status != "approved").exists()
+    older = select(*_columns).where(*key, output.c.version < record.version, ~refused).order_by(output.c.version.desc()).limit(1)
     row = connection.execute(older).first()
     return _record(row) if row else None
 

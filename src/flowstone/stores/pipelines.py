@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, Update, bindparam, func, select, tuple_, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, func, select, tuple_, update
 
 from flowstone.foundation.serialize import from_json, to_json
+from flowstone.stores.asking import Asked, ask
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import PipelineRecord
 from flowstone.stores.statements import inserting_once
-from flowstone.stores.tables import pipeline, run
+from flowstone.stores.tables import materialization, pipeline, run
 
 _insert = inserting_once(pipeline, "id")
 
@@ -36,7 +37,17 @@ class _Definition(msgspec.Struct):
     assets: list[AssetThen]
 
 
+class _GateThen(msgspec.Struct):
+    name: str
+    approval: dict[str, Any] | None = None
+
+
+class _Gates(msgspec.Struct):
+    assets: list[_GateThen]
+
+
 _definition = msgspec.json.Decoder(_Definition)
+_gates = msgspec.json.Decoder(_Gates)
 
 
 def _touch() -> Update:
@@ -79,6 +90,20 @@ def text_of(tx: Transaction, id: int) -> str:
     return str(tx.execute(_text_of, {"row": id}).fetchone()[0])
 
 
+def _computed_under() -> Select[Any]:
+    own = (run.c.project == pipeline.c.project, run.c.pipeline == pipeline.c.name, run.c.definition == pipeline.c.digest)
+    made = select(pipeline.c.definition).join(run, and_(*own)).join(materialization, materialization.c.run_id == run.c.id)
+    of_asset = (materialization.c.project == bindparam("p"), materialization.c.asset == bindparam("a"))
+    return made.where(*of_asset, materialization.c.attempts > 0).order_by(materialization.c.id.desc()).limit(1)
+
+
+def computed_under(place: Asked, project: str, asset: str) -> dict[str, Any] | None:
+    """An asset as the definition, of whichever pipeline, says it under which it was last computed; ``None`` if it never was."""
+    rows = ask(place, _computed_under, {"p": project, "a": asset})
+    assets = from_json(rows[0][0])["assets"] if rows else []
+    return next((each for each in assets if each["name"] == asset), None)
+
+
 def newest(connection: Connection, project: str) -> list[PipelineRecord]:
     """The version of each pipeline of *project* that was used last."""
     used = select(pipeline.c.name, func.max(pipeline.c.last_used_at)).where(pipeline.c.project == project)
@@ -103,6 +128,13 @@ def versions(connection: Connection, project: str, name: str) -> Iterator[Pipeli
     for id in rows.scalars().all():
         row = connection.execute(select(pipeline).where(pipeline.c.id == id)).mappings().one()
         yield PipelineRecord.of(row, definition=from_json(row["definition"]))
+
+
+def ever_gated(connection: Connection, project: str) -> set[str]:
+    """The assets that have a gate in any version of the project's pipelines."""
+    gated = (pipeline.c.project == project, pipeline.c.definition.like('%"approval":%'))
+    texts = connection.execute(select(pipeline.c.definition).where(*gated)).scalars()
+    return {asset.name for text in texts for asset in _gates.decode(text).assets if asset.approval is not None}
 
 
 def of_runs(connection: Connection, run_ids: Iterable[str]) -> dict[str, list[AssetThen]]:

@@ -1,7 +1,7 @@
 """Which outputs newer versions have replaced, who still needs them, and the mark of those whose bytes are gone.
 
-An output is *superseded* when its asset and partition have at least as many newer versions as are kept. Pointers, runs and
-holds decide about the rest; rows are never deleted.
+An output is *superseded* when its asset and partition have at least as many newer versions as are kept. Pointers, runs, holds
+and approvals decide about the rest; rows are never deleted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, Update, and_, bindparam, func, or_, s
 from flowstone.stores.asking import Asked, ask
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
-from flowstone.stores.tables import current_output, materialization, output, process, run
+from flowstone.stores.tables import approval, current_output, materialization, output, process, run
 
 LOOK_BACK = 50  # versions a run's own collection looks at; older ones that were kept for a reason are left to the prune
 WITHOUT_BYTES = "observed"
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 def _superseded() -> Select[Any]:
-    """Present outputs that are not current, each with the time of its successor."""
+    """Present outputs that are not current, nor approved or asked about, each with the time of its successor."""
     after = (
         _next.c.project == output.c.project,
         _next.c.asset == output.c.asset,
@@ -62,10 +62,17 @@ def _superseded() -> Select[Any]:
         current_output.c.partition == output.c.partition,
         current_output.c.output == output.c.id,
     )
+    asked = select(approval.c.id).where(
+        approval.c.project == output.c.project,
+        approval.c.asset == output.c.asset,
+        approval.c.partition == output.c.partition,
+        approval.c.output == output.c.id,
+        approval.c.status.in_(("pending", "approved")),
+    )
     columns = [output.c[name] for name in _FIELDS]
     made = select(_next.c.created_at).where(*after).scalar_subquery()
     return select(*columns, made.label("superseded_at")).where(
-        output.c.gone == "", output.c.manager != WITHOUT_BYTES, ~pointed.exists()
+        output.c.gone == "", output.c.manager != WITHOUT_BYTES, ~pointed.exists(), ~asked.exists()
     )
 
 
@@ -172,9 +179,20 @@ def ended_processes(connection: Connection, ids: Iterable[str]) -> set[str]:
 
 
 def listed(
-    connection: Connection, project: str, asset: str | None, partition: str | None, which: str, limit: int
+    connection: Connection,
+    project: str,
+    asset: str | None,
+    partition: str | None,
+    which: str,
+    limit: int | None,
+    *,
+    since: int | None = None,
+    until: int | None = None,
 ) -> list[OutputRecord]:
-    """At most *limit* outputs that are ``kept``, ``gone`` or ``all``, by asset and partition, the newest version first."""
+    """At most *limit* outputs that are ``kept``, ``gone`` or ``all``, by asset and partition, the newest version first.
+
+    *since* and *until* bound when they were stored.
+    """
     query = select(*(output.c[name] for name in _FIELDS)).where(output.c.project == project)
     if asset is not None:
         query = query.where(output.c.asset == asset)
@@ -182,6 +200,10 @@ def listed(
         query = query.where(output.c.partition == partition)
     if which != "all":
         query = query.where(output.c.gone == "" if which == "kept" else output.c.gone != "")
+    if since is not None:
+        query = query.where(output.c.created_at >= since)
+    if until is not None:
+        query = query.where(output.c.created_at < until)
     rows = connection.execute(query.order_by(output.c.asset, output.c.partition, output.c.version.desc()).limit(limit))
     return [OutputRecord(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, func, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, func, or_, select, update
 
 from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.serialize import from_json, to_json
@@ -14,8 +14,8 @@ from flowstone.stores.records import RunRecord
 from flowstone.stores.statements import Inserting, beginning
 from flowstone.stores.tables import run
 
-APPROVAL, DECIDED = "approval", "decided"
-"""Why a run waits: for people, or, since they have decided, for somebody to go on with it."""
+APPROVAL, DECIDED, LOST = "approval", "decided", "lost"
+"""Why a run waits: for people; since they have decided, for somebody to go on with it; because its process died."""
 
 _insert = Inserting(run)
 
@@ -29,7 +29,8 @@ def _move() -> Update:
 
 
 def _decided() -> Update:
-    suspended = (run.c.id == bindparam("run_id"), run.c.status == "waiting", run.c.outcome == to_json({"reason": APPROVAL}))
+    reasons = or_(*(run.c.outcome == to_json({"reason": reason}) for reason in (APPROVAL, LOST)))
+    suspended = (run.c.id == bindparam("run_id"), run.c.status == "waiting", reasons)
     return update(run).where(*suspended).values(outcome=to_json({"reason": DECIDED}))
 
 
@@ -79,7 +80,7 @@ def move(
 
 
 def decided(tx: Transaction, run_id: str) -> bool:
-    """Note that a run that waits for people may go on; ``False`` when it does not wait for them."""
+    """Note that a run that was put aside for people, or died with its process, may go on; ``False`` for any other one."""
     return bool(tx.execute(_decided, {"run_id": run_id}).rowcount == 1)
 
 
@@ -133,6 +134,13 @@ def to_go_on(connection: Connection, project: str) -> list[RunRecord]:
     return [_record(row) for row in rows.mappings()]
 
 
+def left(connection: Connection, project: str, limit: int) -> list[RunRecord]:
+    """The newest runs that wait for somebody to resume them, and not for people to approve."""
+    mine = (run.c.project == project, run.c.status == "waiting", run.c.outcome != to_json({"reason": APPROVAL}))
+    rows = connection.execute(select(*_shown).where(*mine).order_by(run.c.requested_at.desc(), run.c.id.desc()).limit(limit))
+    return [_record(row) for row in rows.mappings()]
+
+
 def find(connection: Connection, project: str, run_id: str) -> RunRecord:
     """The run with this id or unambiguous beginning of an id; raises :class:`NotFoundError`."""
     rows = connection.execute(select(*_shown).where(beginning(run, project, run_id)).order_by(run.c.id).limit(6))
@@ -150,6 +158,18 @@ def find(connection: Connection, project: str, run_id: str) -> RunRecord:
 def plan_of(connection: Connection, run_id: str) -> Any:
     """The stored plan of a run, as it was written."""
     return from_json(connection.execute(select(run.c.plan).where(run.c.id == run_id)).scalar_one())
+
+
+def requested_at(connection: Connection, run_id: str) -> int | None:
+    """When a run was requested; ``None`` for one that is not recorded."""
+    return connection.execute(select(run.c.requested_at).where(run.c.id == run_id)).scalar()
+
+
+def is_older(connection: Connection, run_id: str, than: str) -> bool:
+    """Whether a run was requested before another one; of two that are, exactly one is."""
+    rows = connection.execute(select(run.c.id, run.c.requested_at).where(run.c.id.in_([run_id, than])))
+    at = {row[0]: (row[1], row[0]) for row in rows}
+    return run_id in at and than in at and at[run_id] < at[than]
 
 
 def project_of(connection: Connection, run_id: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, and_, func, not_, select, text
 
-from flowstone.stores.tables import current_output, error_group, materialization, metadata, output, run
+from flowstone.foundation.serialize import to_json
+from flowstone.stores.runs import APPROVAL
+from flowstone.stores.tables import approval, current_output, error_group, materialization, metadata, output, run
 
 COUNTED = 200_000  # a table that has numbered rows further apart than this is not counted, but estimated
 _NUMBERED = ("event", "log", "materialization", "attempt")
@@ -21,6 +23,15 @@ class RunsOf(NamedTuple):
     oldest: int
 
 
+class PendingOf(NamedTuple):
+    """An asset's pending requests for approval: how many, when the oldest was made, and when the first of them expires."""
+
+    asset: str
+    requests: int
+    oldest: int
+    deadline: int
+
+
 class Kept(NamedTuple):
     """The bytes of outputs one manager keeps: current ones, and superseded ones."""
 
@@ -30,10 +41,19 @@ class Kept(NamedTuple):
 
 
 def runs_of(connection: Connection, project: str, status: str) -> list[RunsOf]:
-    """The runs of *project* that have *status*, by pipeline."""
+    """The runs of *project* that have *status*, by pipeline; what waits for people waits for nobody to resume it."""
     query = select(run.c.pipeline, func.count(), func.min(run.c.requested_at))
-    rows = connection.execute(query.where(run.c.status == status, run.c.project == project).group_by(run.c.pipeline))
-    return [RunsOf._make(row) for row in rows]
+    for_people = and_(run.c.status == "waiting", run.c.outcome == to_json({"reason": APPROVAL}))
+    mine = (run.c.status == status, run.c.project == project, not_(for_people))
+    return [RunsOf._make(row) for row in connection.execute(query.where(*mine).group_by(run.c.pipeline))]
+
+
+def pending(connection: Connection, project: str) -> list[PendingOf]:
+    """The requests for approval that nobody has decided, by asset."""
+    at = (func.count(), func.min(approval.c.requested_at), func.min(approval.c.deadline))
+    mine = (approval.c.project == project, approval.c.status == "pending")
+    rows = connection.execute(select(approval.c.asset, *at).where(*mine).group_by(approval.c.asset).order_by(approval.c.asset))
+    return [PendingOf._make(row) for row in rows]
 
 
 def running(connection: Connection, project: str) -> dict[str, int]:

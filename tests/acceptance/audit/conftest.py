@@ -19,6 +19,9 @@ PROGRAM = Path(__file__).parents[2] / "projects" / "auditing.py"
 DATABASES = ["sqlite", "postgresql"]
 
 
+sys.path.insert(0, str(PROGRAM.parent))  # for what the program itself imports
+
+
 def _load():
     spec = importlib.util.spec_from_file_location("auditing", PROGRAM)
     module = sys.modules["auditing"] = importlib.util.module_from_spec(spec)
@@ -112,7 +115,7 @@ def histories(request, tmp_path_factory):
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp("history")
         url = f"sqlite:///{folder / 'flowstone.db'}" if server is None else _database(server, f"fs_hist_{seed}_{id(made)}")
-        made.append(auditing.World(url, folder, seed).live(60))
+        made.append(auditing.World(url, folder, seed).live(60).decided())
         made[-1].close()
     yield made
     for world in made if server is not None else ():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowstone.foundation.errors import SettingsError
+from flowstone.foundation.people import ApprovalSettings
 from flowstone.foundation.settings import DAY, KEYS, AuditSettings, RetentionSettings, find_file, load
 
 
@@ -133,6 +134,8 @@ def test_every_setting_has_a_variable(tmp_path):
         "run.executor": "thread", "run.jobs": "2",
         "run.grace": "5s", "retention.outputs": "7", "retention.events": "24h", "retention.logs": "all", "retention.errors": "1w",
         "telemetry.otel": "off", "metrics.max_series": "20", "metrics.token": "secret:TOKEN",
+        "approvals.allow_asserted": "true", "approvals.allowed_signers": "keys", "approvals.machines": "robot",
+        "approvals.groups": '{"reviewers": ["ann", "bob", "ann"]}',
     }  # fmt: skip
     assert values.keys() == KEYS.keys()
     found = load(start=tmp_path, variables={"FLOWSTONE_" + k.upper().replace(".", "_"): v for k, v in values.items()})
@@ -140,11 +143,45 @@ def test_every_setting_has_a_variable(tmp_path):
     assert (found.project, found.home, found.database_url) == ("p", tmp_path / "h", f"sqlite:///{tmp_path / 'x.db'}")
     assert (found.logs.format, found.logs.max_lines, found.redaction_patterns) == ("json", 5, ("a|b",))
     assert found.audit == AuditSettings(("log",), enabled=False, name="warehouse", seal="tick", strict=True)
+    people = ApprovalSettings(True, tmp_path / "keys", {"reviewers": ("ann", "bob")}, ("robot",))
+    assert found.approvals == people
     assert (found.logs.max_run_lines, found.retention) == (50, RetentionSettings(7, DAY, None, 7 * DAY))
     shown = [value for key, value, _ in found.rows() if key.startswith("retention.")]
     assert shown == [7, "1d", "all", "7d"]
     assert {source for _, _, source in found.rows()} == {"environment variable"}
     refused("logs.max_lines = 'many'", None, load, start=tmp_path, variables={"FLOWSTONE_LOGS_MAX_LINES": "many"})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("ann", "approvals.groups = 'ann' must be a table"),
+        ('["ann"]', "approvals.groups = ['ann'] must be a table"),
+        ({"reviewers": "ann"}, "approvals.groups.reviewers = 'ann' must be a list of names"),
+        ({"reviewers": []}, "approvals.groups.reviewers = [] must be a list of names"),
+        ({"reviewers": ["ann", 7]}, "approvals.groups.reviewers = ['ann', 7]: every name must be a printable text"),
+        ({"reviewers": [" ann"]}, "approvals.groups.reviewers = [' ann']: every name must be a printable text"),
+    ],
+)
+def test_groups_that_are_no_people_are_refused(tmp_path, value, text):
+    """Groups are a table of lists of names, in a variable the text of one: anything else is an error with an example."""
+    with pytest.raises(SettingsError) as failure:
+        load(start=tmp_path, variables={}, arguments={"approvals.groups": value})
+
+    assert failure.value.message == text
+    assert "[approvals.groups]" in (failure.value.hint or "")
+
+
+def test_groups_are_a_table_of_the_file(tmp_path):
+    """People stand in the settings file, an environment replaces all groups, and they are shown as they were given."""
+    text = '[approvals.groups]\nreviewers = ["ann", "bob"]\n[environments.test.approvals.groups]\nreviewers = ["robin"]\n'
+    (tmp_path / "flowstone.toml").write_text(text)
+
+    found, test = (load(start=tmp_path, variables={}, environment=environment) for environment in (None, "test"))
+
+    assert found.approvals.groups == {"reviewers": ("ann", "bob")}
+    assert test.approvals.groups == {"reviewers": ("robin",)}
+    assert ("approvals.groups", {"reviewers": ["ann", "bob"]}, "flowstone.toml") in found.rows()
 
 
 @pytest.mark.parametrize(

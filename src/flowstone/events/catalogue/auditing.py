@@ -33,7 +33,7 @@ class ControlWeakened(Event, frozen=True, kw_only=True):
     """Something that protects data or its history does so less than before."""
 
     control: Label
-    """``sensitive``, ``audit`` or ``retention``."""
+    """``sensitive`` or ``approval`` of an asset, ``audit``, ``retention``, or a setting: ``approvals.allow_asserted``."""
     asset: Label = ""
     was: Attribute
     now: Attribute

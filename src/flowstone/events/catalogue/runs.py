@@ -22,6 +22,7 @@ class RunSuspended(OfRun, frozen=True, kw_only=True):
     """A run stopped before its end and can be resumed."""
 
     reason: Label
+    """``approval``: nothing went wrong, all that is left waits for people."""
 
 
 @event("flowstone.run.resumed")

@@ -92,6 +92,18 @@ class Signers:
                     raise SettingsError(f"line {number} of {source}: {message}", hint=hint) from error
         return cls(lines, source)
 
+    def lists(self, key: PublicKey, name: str) -> bool:
+        """Whether a line says that the *key* is that of *name*, whatever for and from when to when."""
+        return any(line.key == key and name in line.principals for line in self._lines)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each name with the fingerprint of a key of theirs, in order."""
+        return sorted({(name, line.key.fingerprint) for line in self._lines for name in line.principals})
+
+    def names(self, namespace: str, at_ns: int) -> set[str]:
+        """Those who have a key that counts for *namespace* at that time, in nanoseconds since the epoch."""
+        return {name for line in self._lines if line.obstacle(namespace, at_ns) is None for name in line.principals}
+
     def principal_of(self, key: PublicKey, namespace: str, at_ns: int, name: str | None = None) -> Signer:
         """Whose *key* it is, that signed for *namespace* at that time, in nanoseconds since the epoch.
 

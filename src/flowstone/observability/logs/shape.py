@@ -16,6 +16,10 @@ from typing import Any, NamedTuple, TextIO
 
 from flowstone.events.catalogue import (
     AssetOverdue,
+    CheckpointEscalated,
+    CheckpointRefused,
+    CheckpointTimeout,
+    ControlWeakened,
     ErrorGroupRegressed,
     ErrorRecorded,
     HandlerFailed,
@@ -51,8 +55,8 @@ _OURS = frozenset(
 _SCOPE = ("run_id", "asset", "partition", "attempt")
 
 _WARNINGS = (
-    AssetOverdue, ErrorGroupRegressed, HandlerFailed, MaterializationException, NotificationFailed, ResourceFailed,
-    RunSuspended, TelemetryLost,
+    AssetOverdue, CheckpointEscalated, CheckpointRefused, CheckpointTimeout, ControlWeakened, ErrorGroupRegressed,
+    HandlerFailed, MaterializationException, NotificationFailed, ResourceFailed, RunSuspended, TelemetryLost,
 )  # fmt: skip
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # turn text round
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {
@@ -119,6 +123,8 @@ def level_of(happened: Event) -> int:
     """How loud the event's log line is."""
     if isinstance(happened, ErrorRecorded):
         return logging.ERROR
+    if isinstance(happened, RunSuspended) and happened.reason == "approval":
+        return logging.INFO  # people are asked, nothing has gone wrong
     return logging.WARNING if isinstance(happened, _WARNINGS) else logging.INFO
 
 

@@ -18,6 +18,7 @@ from flowstone.events.catalogue import (
     IoStoreException,
     IoStoreStop,
     MaterializationCancelled,
+    MaterializationDecided,
     MaterializationDelayed,
     MaterializationException,
     MaterializationReused,
@@ -29,6 +30,7 @@ from flowstone.events.catalogue import (
     RunSuspended,
     TelemetryLost,
 )
+from flowstone.observability.metrics.decisions import DECISIONS
 from flowstone.observability.metrics.definitions import Metric
 from flowstone.observability.metrics.rules import AT, On
 
@@ -48,10 +50,13 @@ RUNS_SUSPENDED = Metric.counter(
     "flowstone_run_suspended_total",
     RunSuspended,
     labels=["pipeline", "reason"],
-    description="Times a run stopped before its end: it was stopped, interrupted, lost with its process, or an error stopped it.",
+    description="Times a run stopped before its end: it was stopped, interrupted, lost with its process, or an error stopped it; "
+    "or it was put aside until people approve (approval).",
 )
 RUNS_IN_FLIGHT = Metric.gauge("flowstone_run_in_flight", "Runs somebody works on now.", labels=["pipeline"])
-RUNS_WAITING = Metric.gauge("flowstone_run_waiting", "Runs that wait to be resumed.", labels=["pipeline"])
+RUNS_WAITING = Metric.gauge(
+    "flowstone_run_waiting", "Runs that wait to be resumed; not those that wait for people to approve.", labels=["pipeline"]
+)
 RUN_OLDEST = Metric.gauge(
     "flowstone_run_oldest_start_timestamp_seconds", "When the oldest run in flight was requested.", labels=["pipeline"]
 )
@@ -63,6 +68,7 @@ MATERIALIZATIONS = Metric.counter(
     "flowstone_materialization_total",
     On(MaterializationStop, labels=_ASSET, keep={"outcome": "success"}, fixed={"outcome": "success", "reason": ""}),
     On(AssetObserved, labels=_ASSET, fixed={"outcome": "success", "reason": ""}),
+    On(MaterializationDecided, labels=["asset", "outcome"], fixed={"reason": ""}),
     On(MaterializationReused, labels=_ASSET, fixed={"outcome": "reused", "reason": ""}),
     On(MaterializationSkipped, labels=["asset", "reason"], fixed={"outcome": "skipped"}),
     On(
@@ -75,7 +81,7 @@ MATERIALIZATIONS = Metric.counter(
        fixed={"outcome": "cancelled", "reason": ""}),
     On(MaterializationCancelled, labels=_ASSET, fixed={"outcome": "cancelled", "reason": ""}),
     description="Materializations that ended. The reason says why one was skipped, or whether it failed by error, timeout or "
-    "worker_lost.",
+    "worker_lost. One that waits for people has not ended: it ends as success, rejected or expired.",
 )  # fmt: skip
 
 _FAILED = On(
@@ -95,7 +101,8 @@ ATTEMPTS = Metric.counter(
     _FAILED,
     _LOST,
     _CANCELLED,
-    description="Attempts that ended: success, skipped, failed, lost with their process, or cancelled.",
+    description="Attempts that ended: success, waiting for people to approve, skipped, failed, lost with their process, or "
+    "cancelled.",
 )
 DURATION = Metric.distribution(
     "flowstone_materialization_duration_seconds",
@@ -123,9 +130,10 @@ IN_FLIGHT = Metric.gauge("flowstone_materialization_in_flight", "Attempts that r
 LAST_SUCCESS = Metric.last_value(
     "flowstone_asset_last_success_timestamp_seconds",
     On(MaterializationStop, AT, labels=_ASSET, keep={"outcome": "success"}),
+    On(MaterializationDecided, AT, labels=_ASSET, keep={"outcome": "success"}),
     On(MaterializationReused, AT, labels=_ASSET),
     On(AssetObserved, AT, labels=_ASSET),
-    description="When the asset was last computed, or found up to date, in any partition.",
+    description="When the asset was last computed (and approved, where people must), or found up to date, in any partition.",
 )
 DUE = Metric.gauge(
     "flowstone_asset_due_timestamp_seconds",
@@ -271,6 +279,7 @@ METRICS: tuple[Metric, ...] = (
     RUNS, RUN_DURATION, RUNS_SUSPENDED, RUNS_IN_FLIGHT, RUNS_WAITING, RUN_OLDEST,
     MATERIALIZATIONS, DURATION, ATTEMPTS, CURED, DELAYED, IN_FLIGHT,
     LAST_SUCCESS, DUE, OVERDUE, OUTDATED,
+    *DECISIONS,
     IO_DURATION, IO_BYTES, IO_FAILURES,
     ERRORS, ERROR_GROUPS, ERROR_GROUPS_OPEN,
     AUDIT_ENTRIES, AUDIT_UNSEALED, AUDIT_LAST_SEAL, AUDIT_LAST_ANCHOR, AUDIT_UNANCHORED, AUDIT_LAST_VERIFY, AUDIT_FINDINGS,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from flowstone.observability.metrics import decisions as d
 from flowstone.observability.metrics import defaults as m
 from flowstone.observability.prometheus.alerts import SLOW_SECONDS
 from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED, UNAUDITED
@@ -69,6 +70,7 @@ _ORDERS = {"asset": "orders"}
 _FILES = {"manager": "files", "operation": "store"}
 _RUN = {**_SHOP, "outcome": "failed"}
 _GROUP = {**_ORDERS, "change": "opened"}
+_REFUSED, _CONTROL = {"reason": "not_approver"}, {"control": "approval"}
 _LOSS = {"sink": "acme.mail", "reason": "failed"}
 
 _PRESENT = (
@@ -110,6 +112,25 @@ _STORAGE = (
     Example("FlowStoneDiskFull", (_seen(HOME_FREE, "300e9-16.7e6x140"),), 130, ({"job": JOB, "instance": A},)),
     Example("FlowStoneDiskFull", (_seen(HOME_FREE, "1000e9-16.7e6x140"),), 130),
 )  # fmt: skip
+_ASKED = _seen(d.CHECKPOINT_OLDEST, "600x90", **_ORDERS)
+_APPROVALS = (
+    # Asked at minute 10, until minute 70; then again until minute 130.
+    Example(
+        "FlowStoneApprovalWaiting", (_ASKED, *_both(d.CHECKPOINT_DEADLINE, "4200x90", **_ORDERS)), 41, ({"job": JOB, **_ORDERS},)
+    ),
+    Example("FlowStoneApprovalWaiting", (_ASKED, *_both(d.CHECKPOINT_DEADLINE, "4200x90", **_ORDERS)), 39),
+    Example(
+        "FlowStoneApprovalWaiting",
+        (_ASKED, _seen(d.CHECKPOINT_DEADLINE, "4200x70 7800x90", **_ORDERS)),
+        75,
+        ({"job": JOB, **_ORDERS},),
+    ),
+    Example("FlowStoneApprovalWaiting", (_seen(d.CHECKPOINT_PENDING, "0x90", **_ORDERS),), 41),
+    *_counted("FlowStoneApprovalExpired", d.CHECKPOINTS, _FIRST, _OLD, _ORDERS, **_ORDERS, outcome="expired"),
+    Example("FlowStoneApprovalExpired", (_up(60), _seen(d.CHECKPOINTS, _FIRST, **_ORDERS, outcome="rejected")), 42),
+    *_counted("FlowStoneApprovalRefused", d.CHECKPOINT_REFUSED, "_x39 11x20", "_x39 10x20", _REFUSED, **_REFUSED),
+    *_counted("FlowStoneControlWeakened", d.CONTROLS_WEAKENED, _FIRST, _OLD, _CONTROL, **_CONTROL),
+)
 _SEEN = _seen(m.AUDIT_ENTRIES, "5x2000")
 _SINK = {"sink": "state"}
 _AUDIT = (
@@ -141,4 +162,6 @@ _TELEMETRY = (
     *_counted("FlowStoneNotificationFailed", m.NOTIFICATIONS, _FIRST, _OLD, {"channel": "ops"}, channel="ops", outcome="failed"),
     *_counted("FlowStoneSeriesOverflow", m.OVERFLOW_TOTAL, _FIRST, _OLD, {"metric": "acme_total"}, metric="acme_total"),
 )  # fmt: skip
-EXAMPLES: tuple[Example, ...] = (*_PRESENT, *_RUNS, *_ASSETS, *_STORAGE, *_AUDIT, *_TELEMETRY)
+EXAMPLES: tuple[Example, ...] = (
+    *_PRESENT, *_RUNS, *_ASSETS, *_STORAGE, *_APPROVALS, *_AUDIT, *_TELEMETRY,
+)  # fmt: skip

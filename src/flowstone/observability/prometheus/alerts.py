@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from flowstone.observability.metrics import decisions as d
 from flowstone.observability.metrics import defaults as m
 from flowstone.observability.prometheus.process_series import HOME_FREE, QUARANTINED, UNAUDITED
 from flowstone.observability.prometheus.promql import Like, deployed, grown, quantile, rate, series, summed, value
@@ -159,6 +160,36 @@ def _storage() -> list[Alert]:
     ]
 
 
+def _approvals() -> list[Alert]:
+    oldest, deadline = value(d.CHECKPOINT_OLDEST), value(d.CHECKPOINT_DEADLINE)
+    return [
+        Alert(
+            "FlowStoneApprovalWaiting",
+            f"time() - ({oldest} + {deadline}) / 2 > 0",
+            "Nobody has decided about asset $asset for more than half of the time there is.",
+            "flowstone approvals list --asset $asset",
+        ),
+        Alert(
+            "FlowStoneApprovalExpired",
+            f"{grown(d.CHECKPOINTS, '10m', m.BUILD, ['asset'], outcome='expired')} > 0",
+            "Nobody has decided about asset $asset in time: its value was refused, and what depends on it skipped.",
+            "flowstone approvals list --status expired --asset $asset",
+        ),
+        Alert(
+            "FlowStoneApprovalRefused",
+            f"{grown(d.CHECKPOINT_REFUSED, '15m', m.BUILD, ['reason'])} > 10",
+            "More than 10 attempts to decide about what waits for approval were refused in a quarter of an hour ($reason).",
+            "flowstone audit list --action approval.refused",
+        ),
+        Alert(
+            "FlowStoneControlWeakened",
+            f"{grown(d.CONTROLS_WEAKENED, '10m', m.BUILD, ['control'])} > 0",
+            "A control was weakened ($control): data, its history or its release is protected less than before.",
+            "flowstone audit list --action control.weakened",
+        ),
+    ]
+
+
 def _audit() -> list[Alert]:
     entries, verified = series(m.AUDIT_ENTRIES), value(m.AUDIT_LAST_VERIFY)
     unsealed = deployed(m.AUDIT_UNSEALED, f"min_over_time({series(m.AUDIT_UNSEALED)}[15m])")
@@ -234,4 +265,4 @@ def _telemetry() -> list[Alert]:
     ]
 
 
-ALERTS: tuple[Alert, ...] = (*_present(), *_runs(), *_assets(), *_storage(), *_audit(), *_telemetry())
+ALERTS: tuple[Alert, ...] = (*_present(), *_runs(), *_assets(), *_storage(), *_approvals(), *_audit(), *_telemetry())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from flowstone.observability.metrics import decisions as d
 from flowstone.observability.metrics import defaults as m
 from flowstone.observability.prometheus import process_series as p
 from flowstone.observability.prometheus.promql import Defined, Like, grown, quantile, series, value
@@ -132,6 +133,21 @@ _DUE = Row("Due and outdated", (
     Panel("Outdated", "gauges", _one(_now(m.OUTDATED, ["asset"]), "{{asset}}"), m.OUTDATED.description, turns=((1, "yellow"),)),
 ))  # fmt: skip
 
+_APPROVALS = Row("Approvals", (
+    Panel("Pending", "stat", _one(_now(d.CHECKPOINT_PENDING)), d.CHECKPOINT_PENDING.description, turns=((1, "yellow"),), width=4),
+    Panel("Waiting since", "gauges", _one(_or_zero(_ago(d.CHECKPOINT_OLDEST, ["asset"])), "{{asset}}"),
+          "For how long the oldest pending request has waited.", "s", width=7),
+    Panel("Since the deadline", "gauges", _one(_or_zero(f"{_ago(d.CHECKPOINT_DEADLINE, ['asset'])} > 0"), "{{asset}}"),
+          "How long ago a request's time was up that nobody has settled: flowstone tick does.", "s", ((0, "green"), (1, "red")), 7),
+    Panel("Controls weakened", "bars", _one(_new(d.CONTROLS_WEAKENED, ["control"]), "{{control}}"),
+          d.CONTROLS_WEAKENED.description),
+    Panel("Requests that ended", "bars", _one(_new(d.CHECKPOINTS, ["outcome"]), "{{outcome}}"), d.CHECKPOINTS.description,
+          width=8),
+    _spread(d.CHECKPOINT_WAITING, ["asset"], "How long people took", d.CHECKPOINT_WAITING.description),
+    Panel("Refused attempts to decide", "bars", _one(_new(d.CHECKPOINT_REFUSED, ["reason"]), "{{reason}}"),
+          d.CHECKPOINT_REFUSED.description, width=8),
+))  # fmt: skip
+
 _STORAGE = Row("Storage", (
     _spread(m.IO_DURATION, ["manager", "operation"], "How long loads and stores took", m.IO_DURATION.description),
     Panel("Bytes loaded and stored", "bars", _one(_new(m.IO_BYTES, ["operation"]), "{{operation}}"), m.IO_BYTES.description,
@@ -185,4 +201,4 @@ _AUDIT = Row("Audit", (
           p.UNAUDITED.help, turns=((1, "red"),)),
 ))  # fmt: skip
 
-ROWS: tuple[Row, ...] = (_RUNS, _MATERIALIZATIONS, _ERRORS, _DUE, _STORAGE, _AUDIT, _TELEMETRY)
+ROWS: tuple[Row, ...] = (_RUNS, _MATERIALIZATIONS, _ERRORS, _DUE, _APPROVALS, _STORAGE, _AUDIT, _TELEMETRY)

@@ -20,7 +20,8 @@ _KINDS: dict[Look, str] = {
 }  # fmt: skip
 _COLORS = {
     "success": "green", "reused": "blue", "skipped": "yellow", "failed": "red", "partial": "orange", "cancelled": "purple",
-    "lost": "dark-red",
+    "lost": "dark-red", "waiting": "light-blue", "approved": "green", "approved_by_timeout": "light-green", "rejected": "orange",
+    "expired": "dark-orange", "invalidated": "yellow",
 }  # fmt: skip
 
 
