@@ -163,9 +163,18 @@ def tick(given: dict[str, Any]) -> str:
         return ",".join(duty.name for duty in flow.tick().duties if not duty.ok)
 
 
+def decide(given: dict[str, Any]) -> str:
+    """Say yes to the project's newest request, as one and the same decision; return what became of it."""
+    if "at" in given:
+        dying.over_statements(dying.counting(given["at"], list), dialects.SqliteBackend, dialects.PostgresBackend)
+    with opened(given, pipeline=False) as flow:
+        asked = flow.approvals.requests(status=None)[0]
+        return str(flow.approvals.approve(asked.id, "fine", decision="once").approval.status)
+
+
 DO: dict[str, Callable[[dict[str, Any]], str]] = {
     "work": work, "run": run, "invalidate": invalidate, "cancel": cancel, "write": write,
-    "tick": tick,
+    "tick": tick, "decide": decide,
 }  # fmt: skip
 
 

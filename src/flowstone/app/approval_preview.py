@@ -43,15 +43,18 @@ def preview(deployment: Deployment, record: OutputRecord) -> Preview:
     except StorageError as error:
         return _made([], error.message)
     tell_read(deployment, None, record)
-    return _bounded(*_lines(value, deployment.redactor), deployment.redactor)
+    return _bounded(*_lines(value, deployment.redactor))
 
 
 def _lines(value: Any, redactor: Redactor) -> tuple[list[str], str]:
-    """The value as lines of text, at least as many as are shown, and what is to be said beside."""
+    """The value as lines of text without secrets, at least as many as are shown, and what is to be said beside."""
     if kind_of(type(value)) is not None:
         return _rows(value, redactor)
     if isinstance(value, str):
-        return value.split("\n"), ""
+        total = value.count("\n") + 1
+        ahead = "\n".join(value[: 64 * CHARACTERS].split("\n", LINES)[:LINES])
+        lines = redactor.text(ahead, limit=4 * CHARACTERS).split("\n")
+        return lines, f"the first {LINES} of {total:,} lines" if total > LINES else ""
     if isinstance(value, bytes | bytearray | memoryview):
         return [], f"{bytes_of(len(value))} that are no text"
     try:
@@ -76,12 +79,10 @@ def _rows(value: Any, redactor: Redactor) -> tuple[list[str], str]:
     return lines, "" if all_shown else f"{size}; the first {len(rows)} rows and {len(names)} columns are shown"
 
 
-def _bounded(lines: list[str], note: str, redactor: Redactor) -> Preview:
-    """The first lines, redacted as one text: a secret that spans two of them is found, and one that a cut would halve."""
-    ahead = "\n".join(lines[: LINES + 1])
-    cleaned = [one_line(line) for line in redactor.text(ahead, limit=4 * CHARACTERS).split("\n")]
+def _bounded(lines: list[str], note: str) -> Preview:
+    """The first lines, each in one line of a terminal."""
     shown, room = [], CHARACTERS
-    for line in cleaned[:LINES]:
+    for line in map(one_line, lines[:LINES]):
         part = line if len(line) <= WIDEST else f"{line[: WIDEST - 2]}.."
         if len(part) > room:
             break

@@ -21,6 +21,8 @@ from flowstone.observability.logs.shape import one_line
 from flowstone.stores.runs import DECIDED
 
 REFUSED, LOGS = 2, "flowstone.logs"
+UNASKED = "(no reason was asked for)"
+"""The comment of an attempt by somebody who may not decide: it is refused, and recorded as that."""
 
 
 def _deciding(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,8 +170,10 @@ def _asked(flow: FlowStone, id: str, verdict: str, comment: str | None, *, previ
         say_preview(view.preview)
     say()
     you = view.now.you if view.now is not None else None
-    if comment is not None or not sys.stdin.isatty() or you is None or not you.may:
+    if comment is not None or not sys.stdin.isatty():
         return comment or ""
+    if you is None or not you.may:
+        return UNASKED
     default = None if verdict == "reject" else ""
     given = str(click.prompt(f"Why do you {verdict} it", default=default, show_default=False, err=True)).strip()
     name = who(you.name, you.identity)

@@ -193,11 +193,16 @@ class RunConsole:
         took = f"{seconds(duration):>8}" if duration is not None else ""
         attempt = getattr(happened, "attempt", 1)
         most = self._pipeline[happened.asset].retries.attempts
-        asked = f"   {self._asked[(happened.asset, happened.partition)].approval}" if word == "waiting" else ""
         tries = f"   attempt {attempt}{f' of {most}' if attempt <= most else ''}" if attempt > 1 else ""
         row = Text(f"  {happened.asset:<{self._names}}  ")
         row.append(f"{word:<8}", style=_COLOURS.get(word, ""))
-        row.append(f" {one_line(text):<{TEXT}}{took}{tries}{asked}".rstrip())
+        row.append(f" {one_line(text):<{TEXT}}{took}{tries}".rstrip())
+        if word == "waiting":
+            asked = self._asked[(happened.asset, happened.partition)].approval
+            if row.cell_len + 3 + len(asked) <= WIDTH:
+                row.append(f"   {asked}")
+            else:
+                notes = [asked, *notes]
         self.console.print(row)
         for note in notes:
             indent = " " * (self._names + 13)

@@ -140,14 +140,10 @@ class Session:
             return Reuse(step, current, _unchanged(asset, current))
         seen = None if step.place in self._force else current.id if current is not None else ""
         compute = Compute(step, asset, facts, tuple(inputs), because or "", None, seen)
-        weakened = self._weakened.get(asset.name)
-        if weakened is not None:
-            holding = held(self.services, self.run_id, compute, weakened)
-            if holding is not None:
-                return holding
-        if asset.approval is None and step.place not in self._asked:
-            return compute
-        return gated(self.services, self.run_id, compute, forced=step.place in self._force) or compute
+        holding = held(self.services, self.run_id, compute, self._weakened)
+        if holding is None and (asset.approval is not None or step.place in self._asked):
+            holding = gated(self.services, self.run_id, compute, forced=step.place in self._force)
+        return holding or compute
 
     def claim(self, tx: Transaction, compute: Compute) -> Claim | None:
         """T1 of a step that must be computed; ``None`` when that cannot be now."""

@@ -33,9 +33,11 @@ def weakened_gates(connection: Connection, services: Services, pipeline: Pipelin
     return found
 
 
-def held(services: Services, run_id: str, compute: Compute, gate: Weakened) -> Ask | Wait | None:
-    """What the step does instead of being computed; ``None`` once the weaker gate was approved."""
-    step, project = compute.step, services.project
+def held(services: Services, run_id: str, compute: Compute, gates: Mapping[str, Weakened]) -> Ask | Wait | None:
+    """What the step does instead of being computed; ``None`` where its gate is not weaker, and once that was approved."""
+    step, project, gate = compute.step, services.project, gates.get(compute.step.asset)
+    if gate is None:
+        return None
     with services.database.reading() as connection:
         given = approvals.listed(connection, project, status="approved", kind=KIND, asset=step.asset, limit=None)
         if any(each.digest == gate.digest for each in given):

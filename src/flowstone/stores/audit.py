@@ -12,7 +12,7 @@ from flowstone.foundation.errors import AuditUnavailableError, FlowStoneError
 from flowstone.stores.asking import Asked, ask
 from flowstone.stores.database import Connection, Transaction
 from flowstone.stores.records import AuditHeadRecord
-from flowstone.stores.statements import Inserting, PerDialect, numbering
+from flowstone.stores.statements import Inserting, PerDialect, inserting_once, numbering
 from flowstone.stores.tables import audit_anchor, audit_disclosure, audit_entry, audit_head, audit_log, audit_seal
 
 PAGE = 5_000
@@ -35,7 +35,7 @@ _insert_disclosure = Inserting(audit_disclosure, failure=unavailable)
 _insert_seal = Inserting(audit_seal)
 _insert_head = Inserting(audit_head)
 _insert_log = Inserting(audit_log)
-_insert_anchor = Inserting(audit_anchor)
+_insert_anchor = inserting_once(audit_anchor)  # two sealers may hear of the same head
 _HEAD = AuditHeadRecord.__struct_fields__
 
 

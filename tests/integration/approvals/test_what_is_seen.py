@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from flowstone import Approval, Pipeline, asset
-from flowstone.foundation.errors import MissingOutputError, UsageError, ValidationError
+from flowstone.app.backups import restore
+from flowstone.execution.run import Actor
+from flowstone.foundation.errors import ApprovalError, MissingOutputError, UsageError, ValidationError
 from flowstone.foundation.settings import RetentionSettings
 from flowstone.testing import isolated_flow
 
@@ -36,7 +38,7 @@ def test_nothing_hands_out_a_candidate(office, tmp_path):
         assert "flowstone approvals show apr_" in missing.value.hint
     assert [version.current for version in ann.outputs("bom")] == [False, True]
     assert all(edge.run_id == first for edge in ann.lineage("note").outputs.values() if edge.asset == "bom")
-    assert {condition.asset for condition in ann.status() if condition.condition == "outdated"} == set()
+    assert {condition.state for condition in ann.status()} == {"up to date"}
     third = ann.run(["side", "note"])
     assert (third.status, office.calls.count("note")) == ("success", 1)
 
@@ -82,7 +84,7 @@ def test_approved_and_pending_versions_outlive_the_retention(office):
         getattr(bob.approvals, verdict)(pending(bob).id, "said")
         if verdict == "approve":
             approved.append((run_id, number))
-            ann.resume(run_id)
+            assert next(run.status for run in ann.runs() if run.id == run_id) == "success"  # nothing was left to do
     office.value = {"a": 9}
     ann.run("bom", force=True)
     ann.prune()
@@ -114,11 +116,11 @@ def test_requests_and_votes_come_back_with_a_backup(office, tmp_path, database_u
     asked = pending(bob)
     bob.approvals.approve(asked.id, "one")
     ann.backup(tmp_path / "copy.db", outputs=tmp_path / "outputs")
-    with isolated_flow(
-        office.pipeline(Approval("Publish?", quorum=2)), home=tmp_path / "restored", actor="carol", approvals={"allow_asserted": True},
-        clock=office.clock,
-    ) as carol:  # fmt: skip
-        carol.restore(tmp_path / "copy.db", outputs=tmp_path / "outputs")
+    with isolated_flow(home=tmp_path / "new", actor="carol", approvals={"allow_asserted": True}, clock=office.clock) as carol:
+        how = {"folder": tmp_path / "outputs", "replace": False, "verify": True, "actor": Actor("carol", "asserted")}
+        assert restore(carol._deployment, tmp_path / "copy.db", **how).ok
+        with pytest.raises(ApprovalError, match="bob has voted already"):
+            office.person("bob", home=tmp_path / "new", database_url=None).approvals.approve(asked.id, "again")
         assert [vote.voter for vote in carol.approvals.votes(asked.id)] == ["bob"]
         assert carol.approvals.approve(asked.id, "two").approval.status == "approved"
         assert carol.get("bom") == {"a": 1}
@@ -348,4 +350,4 @@ def test_a_policy_that_cannot_be_kept_is_refused_where_it_is_written(given, told
 def test_a_gate_is_an_approval():
     """Anything else is refused with the form to write."""
     with pytest.raises(ValidationError, match=r"not an Approval\(...\)"):
-        asset(approval="ann")(lambda: 1)
+        asset(name="bill", approval="ann")(lambda: 1)

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
@@ -69,6 +70,12 @@ def project(tmp_path, monkeypatch, cli):
     (tmp_path / "pipeline.py").write_text(PIPELINE)
     choose(3)
     return choose
+
+
+def ns_of(text):
+    """Nanoseconds of an ISO time."""
+    at = datetime.fromisoformat(text)
+    return int(at.timestamp()) * 10**9 + at.microsecond * 1_000
 
 
 def run_ledger(cli, *more):
@@ -155,14 +162,6 @@ def test_approving_says_what_it_means(cli, project):
     assert f"approved by grace (asserted), {moment(ns_of(shown['ended_at']))} ({id})" in cli("show", run).out
 
 
-def ns_of(text):
-    """Nanoseconds of an ISO time."""
-    from datetime import datetime
-
-    at = datetime.fromisoformat(text)
-    return int(at.timestamp()) * 10**9 + at.microsecond * 1_000
-
-
 def test_rejecting_needs_a_reason_and_ends_the_run(cli, project):
     """Without a reason nothing is decided; with one, what is behind is skipped and every verb says why."""
     _, run, id = run_ledger(cli)
@@ -172,21 +171,16 @@ def test_rejecting_needs_a_reason_and_ends_the_run(cli, project):
     assert without.code == 2
     assert without.err == f"error: a no needs a reason\n  flowstone approvals reject {id} -m 'why'\n"
     assert f"{run} has ended partial: flowstone show {run}" in done.out
-    assert "note     skipped   ledger was rejected: figures are wrong" in squeezed_rows(cli("show", run).out)
+    assert "note skipped ledger was rejected: figures are wrong" in squeezed(cli("show", run).out)
     missing = cli("explain", "ledger").out
     assert missing.startswith("ledger has no value: out_")
-    assert f"was rejected by grace (asserted), " in missing
+    assert "was rejected by grace (asserted), " in missing
     assert f'({id}): "figures are wrong"' in missing
     assert cli("outputs", "list", "ledger").out.rstrip().endswith("rejected")
 
 
-def squeezed_rows(text):
-    """*text* with the names of four letters and statuses in columns of the same width."""
-    return re.sub(r"(\w+) +(\w+) +", lambda found: f"{found[1]:<8} {found[2]:<9} ", text)
-
-
 def test_questions_name_what_waits(cli, project):
-    """``runs``, ``show``, ``status`` and ``explain`` name the request that is waited for; after a newer candidate, both values."""
+    """``runs``, ``show``, ``status`` and ``explain`` name the request that is waited for, and beside it an older value."""
     _, run, id = run_ledger(cli)
     until = "for group reviewers, until"
 
@@ -205,7 +199,7 @@ def test_questions_name_what_waits(cli, project):
     _, second, newer = run_ledger(cli)
     assert f"; a newer version waits for approval {newer}, {until}" in cli("status").out
     explained = cli("explain", "ledger").out
-    assert f"approved by grace (asserted), " in explained
+    assert "approved by grace (asserted), " in explained
     assert f"{second}: out_" in explained
     assert f"waits for approval {newer}, {until}" in explained
     assert f"Next: flowstone approvals show {newer}" in explained
@@ -262,7 +256,7 @@ def test_every_printed_command_can_be_pasted(cli, project, monkeypatch):
     printed = [said.out, cli("approvals").out, cli("approvals", "show", id, "--as", "grace").out, cli("approvals", "policy").out]
     printed += [cli("show", run).out, cli("status").out, cli("explain", "ledger").out, cli("runs").out]
     found = re.findall(
-        r"flowstone (?:approvals|run|show|explain|outputs|status|logs|events|lineage|get)[^\n]*?(?=\n|    |   |$)",
+        r"flowstone (?:approvals|run|show|explain|outputs|status|logs|events|lineage|get)[^\n]*?(?=\n|   | asks |$)",
         "\n".join(printed),
     )
     commands = sorted({command.split("    ")[0].strip() for command in found}, key=lambda command: " approve " in command)
@@ -336,7 +330,7 @@ def test_the_same_decision_again_is_the_same(cli, project):
 
 
 def test_options_that_contradict_each_other_are_refused(cli, project, tmp_path):
-    """A signature without what it is of, two ways of signing, and a file that is not there are refused before anything is done."""
+    """A signature without what it is of, two ways of signing, and a file that is not there are refused."""
     _, _, id = run_ledger(cli)
     (tmp_path / "x.sig").write_text("x")
     wrong = {
@@ -353,7 +347,7 @@ def test_options_that_contradict_each_other_are_refused(cli, project, tmp_path):
 
 
 def on_terminal(arguments, answers, folder):
-    """Run a command on a terminal of its own, give each answer when its question is there; return what was shown, and the code."""
+    """Run a command on a terminal of its own, answer each question when it is there; return what was shown, and the code."""
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "flowstone", *arguments]
     with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, cwd=folder, close_fds=True) as process:
@@ -374,7 +368,7 @@ def on_terminal(arguments, answers, folder):
 
 
 def test_deciding_on_a_terminal(cli, project, tmp_path):
-    """On a terminal the request is shown and the comment and a confirmation are asked for: a no changes nothing, a yes decides."""
+    """On a terminal the request is shown, a comment and a confirmation are asked for; only a yes to that decides."""
     _, _, id = run_ledger(cli)
     why, sure = "Why do you approve it", "It cannot be taken back"
     command = ("approvals", "approve", id, "--as", "grace")
