@@ -10,7 +10,6 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from releasing import SIGNERS, Releasing
 from sqlalchemy import insert, update
 
 from flowstone.audit import acts
@@ -35,6 +34,9 @@ from flowstone.stores.database import Database
 from flowstone.stores.records import HoldRecord, OutputRecord
 from flowstone.stores.tables import error_group
 from flowstone.testing import MovableClock
+
+sys.path.insert(0, str(Path(__file__).parent))
+from releasing import SIGNERS, Releasing  # found beside this file, however that was loaded
 
 PROJECT = "shop"
 ASSETS = ("orders", "rates", "totals")

@@ -155,7 +155,7 @@ class Asking:
             if older is not None:
                 what = f"a newer candidate, {output}," if output else "a newer request"
                 why = f"{what} of {by.run_id} took its place"
-                end(tx, services, older, "invalidated", Person(*by.who), why, now)
+                end(tx, services, older, "invalidated", Person(*by.who), why, now, asking=row)
         return made
 
     def _tell(self, tx: Transaction, act: Act, now: int) -> None:
@@ -163,7 +163,7 @@ class Asking:
         self._services.audit.tell(tx, act, by.who, now, version=ONLY, run_id=by.run_id, trace_id=by.trace_id)
 
 
-def end(
+def end(  # noqa: PLR0913 - what the entry of an end says
     tx: Transaction,
     services: Services,
     asked: ApprovalRecord,
@@ -172,10 +172,13 @@ def end(
     reason: str,
     now: int,
     votes: Sequence[VoteRecord] = (),
+    *,
+    asking: int = 0,
 ) -> tuple[ApprovalRecord, list[str]]:
     """End a request that this transaction has locked, with its entry; return it as it is then, and the runs that may go on.
 
-    The last of *votes* has decided it; without any it has ended by itself, or by somebody who is no voter.
+    The last of *votes* has decided it; without any it has ended by itself, or by somebody who is no voter. The step *asking*
+    takes its place: it waits for the request that it is about to make, and not for this one.
     """
     won = transitions.end(tx, asked, status, by, reason, now, votes=votes)
     ended = approvals.locked(tx, asked.id)
@@ -184,10 +187,12 @@ def end(
     act = approval_acts.ended(ended, votes[-1] if votes else None)
     who = Who(by.id, by.identity)
     services.audit.tell(tx, act, who, now, version=ended.version, run_id=ended.run_id, trace_id=ended.trace_id)
-    return ended, release(tx, services, asked, status, reason, now)
+    return ended, release(tx, services, asked, status, reason, now, asking=asking)
 
 
-def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: str, message: str, now: int) -> list[str]:
+def release(
+    tx: Transaction, services: Services, asked: ApprovalRecord, status: str, message: str, now: int, *, asking: int = 0
+) -> list[str]:
     """Settle everybody who waits for the request that has ended as *status*; return the runs that may go on.
 
     The request's own step ends with it, unless it is to be decided again. Others have waited for the same answer: what was
@@ -198,6 +203,8 @@ def release(tx: Transaction, services: Services, asked: ApprovalRecord, status: 
     published = status == "approved" and asked.kind == "after"
     freed = []
     for row, run_id, reason in materializations.waiting_at(tx, project, *place):
+        if row == asking:
+            continue
         trace_id = traces.get(run_id) or runs.lock(tx, run_id)
         where = {"at": now, "asset": asked.asset, "partition": asked.partition, "run_id": run_id, "trace_id": trace_id}
         own = row == asked.materialization

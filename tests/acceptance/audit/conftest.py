@@ -19,9 +19,6 @@ PROGRAM = Path(__file__).parents[2] / "projects" / "auditing.py"
 DATABASES = ["sqlite", "postgresql"]
 
 
-sys.path.insert(0, str(PROGRAM.parent))  # for what the program itself imports
-
-
 def _load():
     spec = importlib.util.spec_from_file_location("auditing", PROGRAM)
     module = sys.modules["auditing"] = importlib.util.module_from_spec(spec)
@@ -115,7 +112,10 @@ def histories(request, tmp_path_factory):
     for seed in (1, 2):
         folder = tmp_path_factory.mktemp("history")
         url = f"sqlite:///{folder / 'flowstone.db'}" if server is None else _database(server, f"fs_hist_{seed}_{id(made)}")
-        made.append(auditing.World(url, folder, seed).live(60).decided())
+        made.append(auditing.World(url, folder, seed).live(60))
+        for step in (made[-1].hold, made[-1].decide, made[-1].define, made[-1].fail):
+            step()  # there is one of each, whatever the seed
+        made[-1].decided()
         made[-1].close()
     yield made
     for world in made if server is not None else ():

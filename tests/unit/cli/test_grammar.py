@@ -13,6 +13,7 @@ from flowstone.cli.main import VERBS, flowstone
 
 READING = [
     "status", "get", "explain", "lineage", "assets", "graph", "runs", "show", "errors", "logs", "events", "doctor",
+    "approvals", "approvals list", "approvals show", "approvals history", "approvals policy",
     "config show", "db info", "tick", "notifications list",
 ]  # fmt: skip
 

@@ -40,7 +40,7 @@ def test_status_as_json_has_stable_keys(cli, shop):
     rows = cli("status", "--all", "--json").rows
 
     assert {tuple(row) for row in rows} == {
-        ("asset", "partition", "partition_key", "state", "because", "output", "last", "others")
+        ("asset", "partition", "partition_key", "state", "because", "output", "last", "others", "approval")
     }
     day = next(row for row in rows if row["asset"] == "daily" and row["partition"] == "2020-02-03")
     assert (day["partition_key"], day["state"], day["output"]["version"]) == ("d:2020-02-03", "up to date", 1)
