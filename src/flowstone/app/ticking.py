@@ -14,8 +14,8 @@ from flowstone.automation.deadlines import Deadlines, Late
 from flowstone.automation.tick import Duty, Tick, Ticked
 from flowstone.execution.run import Actor
 from flowstone.execution.services import Services
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.errors import NotFoundError, did_you_mean
-from flowstone.foundation.settings import DAY
 from flowstone.notifications.channels import Undelivered
 from flowstone.notifications.delivery import SEND_SECONDS, describe
 from flowstone.notifications.message import Message
