@@ -16,9 +16,10 @@ from typing import Any
 from sqlalchemy import Select, Update, bindparam, column, select, table, update
 
 from benchmarks.graphs import chain
-from benchmarks.measure import Bench, Budget, Took, process, stopwatch
+from benchmarks.measure import Bench, Budget, Took, beyond, process, stopwatch
 from benchmarks.postgres import is_there, server
-from flowstone import FlowStone, Pipeline
+from benchmarks.steps import new_store, once
+from flowstone import FlowStone
 from flowstone.audit.acts import Act
 from flowstone.audit.entries import Auditor, begin_log, entry_of
 from flowstone.audit.fold import Fold
@@ -28,7 +29,6 @@ from flowstone.audit.state import state_of
 from flowstone.audit.verification import check_log
 from flowstone.events.catalogue import AssetInvalidated
 from flowstone.events.dispatcher import Dispatcher
-from flowstone.foundation import settings
 from flowstone.foundation.clock import SystemClock
 from flowstone.ledger.event_log import EventLog
 from flowstone.stores.database import Database, Transaction
@@ -44,9 +44,13 @@ import resource, sys, time
 from pathlib import Path
 from benchmarks.audit import Log
 log = Log(Path(sys.argv[1]))
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-entries = log.verify()
-print(time.process_time() - began, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, entries)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+took = []
+for is_folded in (False, True):
+    began = time.process_time()
+    entries = log.verify(folded=is_folded)
+    took.append((time.process_time() - began) / entries * 1e6)
+print(*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 _WRITE = """
 import sys, time
@@ -81,10 +85,10 @@ class Log:
         """Seal what is not sealed; return how many entries that were."""
         return sum(sealed.added for sealed in Sealer(self.database, self.state, self.origin).seal())
 
-    def verify(self) -> int:
-        """Verify everything but records, as ``flowstone audit verify`` does; return how many entries there are."""
+    def verify(self, *, folded: bool) -> int:
+        """Verify the log, and fold what it tells of records, to compare them; return how many entries there are."""
         with self.database.reading() as connection, closing(Fold(connection)) as fold:
-            checked = check_log(connection, self.origin, self.state.pinned(), reader=fold)
+            checked = check_log(connection, self.origin, self.state.pinned(), reader=fold if folded else None)
         assert checked.verdict == "INTACT", checked
         return checked.entries
 
@@ -141,26 +145,14 @@ def _new_head() -> Update:
 
 def measure(bench: Bench) -> None:
     """Steps, appending, sealing and verifying on SQLite; then the lag of sealing."""
-    for io, budget in (("memory", Budget(290)), ("files", None)):
-        pipeline = chain(bench.sizes.steps, io)
-        with_, without = bench.alternating(
-            lambda pipeline=pipeline: _step(bench, pipeline, audited=True),
-            lambda pipeline=pipeline: _step(bench, pipeline, audited=False),
-        )
-        bench.report(f"no-op step, {io} IO, audited", "us", with_, floor=without, floor_is="without audit", budget=budget)
+    for io in ("memory", "files"):
+        ways = [partial(once, bench, chain(bench.sizes.steps, io), audited=audited) for audited in (True, False)]
+        audited, plain = bench.alternating(*ways)
+        bench.report(f"audit adds to a no-op step, {io} IO", "us", beyond(audited, plain), floor=plain, floor_is="without audit")
     _append(bench)
     for size in bench.sizes.entries:
         _verify(bench, size)
     _lag(bench)
-
-
-def _step(bench: Bench, pipeline: Pipeline, *, audited: bool) -> Took:
-    found = settings.load(arguments={"home": str(bench.scratch()), "project": "bench", "audit.enabled": audited})
-    with FlowStone(pipeline, settings=found) as flow:
-        flow.run(next(iter(pipeline)).name).raise_if_failed()
-        stop = stopwatch(1e6 / len(pipeline))
-        flow.run(force=True).raise_if_failed()
-        return stop()
 
 
 def _append(bench: Bench) -> None:
@@ -185,14 +177,15 @@ def _verify(bench: Bench, size: int) -> None:
         sealed = log.seal()
         bench.report(f"seal {size:,}", "entries/s", [sealed / (time.perf_counter() - began)])
     said = [process(_VERIFY, str(folder), PYTHONPATH=_path()) for _ in range(min(3, bench.sizes.repetitions))]
-    told = [list(map(float, line.split())) for line in said]
-    each = [entries / seconds for seconds, _, _, entries in told]
-    bench.report(f"verify {size:,}", "entries/s", each, grows_mb=round(max(peak - base for _, base, peak, _ in told) / 1024))
+    alone, folded, grown = zip(*[list(map(float, line.split())) for line in said], strict=True)
+    bench.report(f"verify {size:,}", "us/entry", alone, budget=Budget(10))
+    case = f"verify {size:,}, and fold what they tell"
+    bench.report(case, "us/entry", folded, floor=alone, floor_is="the log alone", grows_mb=round(max(grown) / 1024))
 
 
 def _lag(bench: Bench) -> None:
     """Entries that come at a steady rate: how long until a signed head covers each of them."""
-    found = settings.load(arguments={"home": str(bench.scratch()), "project": "bench"})
+    found = new_store(bench, audited=True)
     count = max(RATE, bench.sizes.lines * 5) if bench.sizes.lines > RATE else 10
     with FlowStone(chain(2, "memory"), settings=found) as flow:
         flow.run().raise_if_failed()

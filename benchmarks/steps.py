@@ -15,6 +15,7 @@ from benchmarks.measure import Bench, Budget, Took, beyond, stopwatch
 from flowstone import FlowStone, Pipeline, asset
 from flowstone.app.pipelines import load_pipeline
 from flowstone.assets.options import EXECUTORS
+from flowstone.foundation.settings import Settings, load
 
 Statement = tuple[str, Any, bool]
 
@@ -52,29 +53,35 @@ class _Cursor:
         return getattr(self._cursor, name)
 
 
-def once(bench: Bench, pipeline: Pipeline, *, warm: bool = False, **how: Any) -> Took:
+def new_store(bench: Bench, *, audited: bool) -> Settings:
+    """Settings of a store that is not there yet."""
+    return load(arguments={"home": str(bench.scratch()), "project": "bench", "audit.enabled": audited})
+
+
+def once(bench: Bench, pipeline: Pipeline, *, warm: bool = False, audited: bool = True, **how: Any) -> Took:
     """Microseconds a step of one run in a new store; *warm*: every asset has a value already, so that its folder exists."""
-    with FlowStone(pipeline, home=bench.scratch()) as flow:
+    with FlowStone(pipeline, settings=new_store(bench, audited=audited)) as flow:
         flow.run(None if warm else next(iter(pipeline)).name, **how).raise_if_failed()
         stop = stopwatch(1e6 / len(pipeline))
         flow.run(force=True, **how).raise_if_failed()
         return stop()
 
 
-def _taped(bench: Bench, pipeline: Pipeline) -> list[Statement]:
-    with FlowStone(pipeline, home=bench.scratch()) as flow:
+def _taped(bench: Bench, pipeline: Pipeline, *, audited: bool) -> list[Statement]:
+    with FlowStone(pipeline, settings=new_store(bench, audited=audited)) as flow:
         flow.run(["n0"])
         tape = Tape(flow)
         flow.run(force=True).raise_if_failed()
     return tape.statements
 
 
-def _by_hand(bench: Bench, statements: list[Statement], pipeline: Pipeline) -> Took:
+def _by_hand(bench: Bench, statements: list[Statement], pipeline: Pipeline, *, audited: bool) -> Took:
     """Microseconds a step of exactly the engine's own statements, issued by hand on a copy of the same database."""
-    home = bench.scratch()
-    with FlowStone(pipeline, home=home) as flow:
+    found = new_store(bench, audited=audited)
+    with FlowStone(pipeline, settings=found) as flow:
         flow.run(["n0"])
-    database = sqlite3.connect(home / "flowstone.db", isolation_level=None, cached_statements=256)
+    assert found.home is not None
+    database = sqlite3.connect(found.home / "flowstone.db", isolation_level=None, cached_statements=256)
     database.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
     cursor = database.cursor()
     stop = stopwatch(1e6 / len(pipeline))
@@ -92,12 +99,19 @@ def measure(bench: Bench) -> None:
     """A no-op step, durable: with memory IO against its own statements by hand, and what file IO adds."""
     size = bench.sizes.steps
     memory, files = chain(size, "memory"), chain(size, "files")
-    statements = _taped(bench, memory)
-    taken, floor = bench.alternating(lambda: once(bench, memory), lambda: _by_hand(bench, statements, memory))
-    bench.report(
-        "no-op step, memory IO", "us", taken, floor=floor, floor_is="its own statements by hand", budget=Budget(220, 1.6),
-        statements=round(len(statements) / size, 1),
+    tapes = {audited: _taped(bench, memory, audited=audited) for audited in (False, True)}
+    plain, plain_floor, audited, audited_floor = bench.alternating(
+        partial(once, bench, memory, audited=False), partial(_by_hand, bench, tapes[False], memory, audited=False),
+        partial(once, bench, memory, audited=True), partial(_by_hand, bench, tapes[True], memory, audited=True),
     )  # fmt: skip
+    for case, taken, floor, most, tape in (
+        ("no-op step, memory IO", plain, plain_floor, 220, tapes[False]),
+        ("no-op step, memory IO, audited", audited, audited_floor, 290, tapes[True]),
+    ):
+        bench.report(
+            case, "us", taken, floor=floor, floor_is="its own statements by hand", budget=Budget(most, 1.6),
+            statements=round(len(tape) / size, 1),
+        )  # fmt: skip
     for case, warm in (("file IO adds, folder exists", True), ("file IO adds, first value of each asset", False)):
         stored, plain, floor = bench.alternating(
             lambda warm=warm: once(bench, files, warm=warm),
@@ -106,15 +120,20 @@ def measure(bench: Bench) -> None:
         )
         added = beyond(stored, plain)
         bench.report(case, "us", added, floor=floor, floor_is="write, hash, rename, read", budget=Budget(250) if warm else None)
-    bench.report("database of a materialization", "bytes", [_bytes(bench, memory)], budget=Budget(4000))
+    for case, is_audited in (("database of a materialization, audited", True), ("database of a materialization", False)):
+        bench.report(case, "bytes", [_bytes(bench, memory, audited=is_audited)], budget=Budget(4000))
     _first(bench)
 
 
-def _bytes(bench: Bench, pipeline: Pipeline) -> float:
-    home = bench.scratch()
-    with FlowStone(pipeline, home=home) as flow:
-        flow.run().raise_if_failed()
-    return (home / "flowstone.db").stat().st_size / len(pipeline)
+def _bytes(bench: Bench, pipeline: Pipeline, *, audited: bool) -> float:
+    """What one more materialization of each asset adds: tables and definition are there."""
+    sizes, found = [], new_store(bench, audited=audited)
+    assert found.home is not None
+    for _ in range(2):
+        with FlowStone(pipeline, settings=found) as flow:
+            flow.run(force=True).raise_if_failed()
+        sizes.append((found.home / "flowstone.db").stat().st_size)
+    return (sizes[1] - sizes[0]) / len(pipeline)
 
 
 def _files_by_hand(bench: Bench, number: int, *, warm: bool) -> Took:

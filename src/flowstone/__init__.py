@@ -54,8 +54,8 @@ _LAZY = {
 
 __all__ = [  # noqa: RUF022 - grouped by what the names are for
     # what users write
-    "Approval", "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Resource", "Retry", "Static", "all_partitions", "asset",
-    "last", "latest_before", "resource", "same", "source",
+    "Approval", "Asset", "Context", "Daily", "Keys", "Output", "Pipeline", "Resource", "Retry", "Static", "all_partitions",
+    "asset", "last", "latest_before", "resource", "same", "source",
     # running it
     "FlowStone", "RunResult", "StepResult",
     # events of your own, and metrics of them

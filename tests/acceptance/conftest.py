@@ -136,7 +136,15 @@ class Place:
                 assert connection.execute(text("SELECT count(*) FROM process WHERE ended_at IS NULL")).scalar_one() == 0
                 outputs = {row[0] for row in connection.execute(text("SELECT location FROM output"))}
             self._hold_files(outputs, flow)
+            self._hold_log(flow)
             self.check_totals(flow)
+
+    @staticmethod
+    def _hold_log(flow):
+        """The audit log agrees with itself, the records and the bytes; it is incomplete only where nobody lived to sign it."""
+        checked = flow.audit.verify(record=False).checked
+        assert checked.findings == []
+        assert checked.verdict == "INTACT" or (checked.verdict, checked.heads) == ("INCOMPLETE", 0), checked.incomplete
 
     def _hold_attempts(self, flow, view):
         """Each attempt has one start, one ending and at most one error; a step that has ended well is not tried again."""

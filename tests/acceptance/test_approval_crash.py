@@ -97,7 +97,9 @@ def test_a_death_around_a_question_loses_and_shows_nothing(place, gated, tmp_pat
     assert every(place, gated, tmp_path, when, new_store, 7, stride) > 2 * stride
 
 
-LONG = [(database, when, 1 + part, 4) for database in ("sqlite", "postgresql") for when in ("asking", "deciding") for part in range(4)]
+LONG = [
+    (database, when, 1 + part, 4) for database in ("sqlite", "postgresql") for when in ("asking", "deciding") for part in range(4)
+]
 
 
 @pytest.mark.prove

@@ -14,7 +14,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from flowstone import FlowStone, Pipeline, asset
-from flowstone.foundation.settings import DAY, RetentionSettings
+from flowstone.foundation.clock import DAY
+from flowstone.foundation.setting_groups import RetentionSettings
 from flowstone.stores import pruning
 from flowstone.stores.sqlite import SqliteBackend
 from flowstone.testing import MovableClock, isolated_settings

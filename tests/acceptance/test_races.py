@@ -6,12 +6,16 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from flowstone.events.catalogue import MaterializationDelayed
 
@@ -119,7 +123,7 @@ def test_a_process_that_was_taken_for_dead_comes_back_to_nothing(place, wait_unt
     others.notes = mine.notes  # both can be let go; what runs notes itself in one file
     process = mine.start(executor=executor, targets=["after"])
     wait_until((mine.notes.parent / "notes.go_on.waiting").exists, "the process to be inside")
-    os.kill(process, signal.SIGSTOP)
+    stop_between_changes(process, mine.url, wait_until)
     try:
         assert others.finish(others.start(executor=executor, dead_seconds=0.4, insist=True)) == "success"
         mine.touch("go_on")
@@ -137,6 +141,30 @@ def test_a_process_that_was_taken_for_dead_comes_back_to_nothing(place, wait_unt
         assert [[a.asset, a.status] for a in view.attempts] == AFTER
         assert (run.status, flow.get("held"), flow.get("after")) == ("success", [1, 2], 2)
         assert sorted(output.asset for output in view.outputs) == ["after", "before", "held"]
+
+
+def stop_between_changes(process, url, wait_until):
+    """Stop *process* where no transaction of its heartbeat or its sealer is open, which would keep everybody waiting."""
+    while True:
+        os.kill(process, signal.SIGSTOP)
+        wait_until(lambda: Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it to be stopped")
+        if not is_changing(url):
+            return
+        os.kill(process, signal.SIGCONT)
+
+
+def is_changing(url):
+    """Whether a transaction is open in the database."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(make_url(url).database, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
+    with psycopg.connect(url, autocommit=True) as connection:
+        own = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        return bool(connection.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {own} AND state <> 'idle'").fetchone()[0])
 
 
 def url_of(database_url):

@@ -15,7 +15,7 @@ from flowstone.app.backups import check, restore
 from flowstone.app.wiring import Deployment
 from flowstone.execution.run import Actor
 from flowstone.foundation.errors import DatabaseError, RunFailedError, SchemaError, StorageError, UsageError
-from flowstone.foundation.settings import RetentionSettings
+from flowstone.foundation.setting_groups import RetentionSettings
 from flowstone.stores.tables import SCHEMA_VERSION, metadata
 from flowstone.testing import isolated_settings
 

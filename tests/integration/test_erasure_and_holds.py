@@ -9,7 +9,7 @@ import pytest
 
 from flowstone import FlowStone, Keys, Pipeline, asset, source
 from flowstone.foundation.errors import HeldError, MissingOutputError, NotFoundError, StorageError, UsageError
-from flowstone.foundation.settings import RetentionSettings
+from flowstone.foundation.setting_groups import RetentionSettings
 from flowstone.testing import isolated_settings
 
 VALUES = {"now": 1}

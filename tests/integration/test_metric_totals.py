@@ -29,8 +29,9 @@ from flowstone import (
 )
 from flowstone.app.backups import restore
 from flowstone.execution.run import Actor
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.errors import DatabaseError
-from flowstone.foundation.settings import DAY, MetricSettings, RetentionSettings
+from flowstone.foundation.setting_groups import MetricSettings, RetentionSettings
 from flowstone.observability.metrics.defaults import METRICS
 from flowstone.observability.metrics.definitions import OVERFLOW
 from flowstone.stores import series

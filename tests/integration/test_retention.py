@@ -11,8 +11,9 @@ from sqlalchemy import create_engine, text
 
 from flowstone import FlowStone, Pipeline, asset, source
 from flowstone.app.collection import ranges
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.errors import MissingOutputError
-from flowstone.foundation.settings import DAY, RetentionSettings
+from flowstone.foundation.setting_groups import RetentionSettings
 from flowstone.testing import MovableClock, isolated_settings
 
 

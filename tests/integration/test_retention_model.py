@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flowstone import FlowStone, Pipeline, asset
 from flowstone.foundation.errors import HeldError, MissingOutputError
-from flowstone.foundation.settings import RetentionSettings
+from flowstone.foundation.setting_groups import RetentionSettings
 from flowstone.testing import MovableClock, isolated_settings
 
 ASSETS = ("a", "b")

@@ -72,7 +72,7 @@ class World(Releasing):
         self.is_audited = True
         with self.database.reading() as connection, closing(Fold(connection)) as log:
             check_log(connection, self.origin, [], reader=log)
-            digest = unaudited(connection, log)
+            digest = unaudited(connection, PROJECT, log)
         with self.database.transaction() as tx:
             self.audit(tx, acts.begun(digest, self.database.now()))
 
@@ -85,10 +85,12 @@ class World(Releasing):
     def open(self) -> None:
         """Open the database anew."""
         self.database = Database(self.url, Dispatcher(self.clock), self.clock)
+        self.is_open = True
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
+        self.is_open = False
 
     def audit(self, tx, act: Act, *, run_id: str = "", version: int | None = None, actor: str = "dev") -> None:
         """Append the entry of *act*, unless auditing is switched off."""

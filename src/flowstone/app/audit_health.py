@@ -6,17 +6,14 @@ from collections.abc import Iterator
 
 from flowstone.app.audit_gauges import behind_of
 from flowstone.app.findings import Finding
-from flowstone.app.verifying import Asked, verify
+from flowstone.app.verifying import Asked, Outside, outside, verify
 from flowstone.app.wiring import Deployment
-from flowstone.audit.anchors import DEFAULT, sinks
+from flowstone.audit.anchors import DEFAULT
 from flowstone.audit.findings import Findings
-from flowstone.audit.known import KnownLogs
-from flowstone.audit.origins import permanent
-from flowstone.audit.state import state_of
 from flowstone.events.catalogue import AuditVerified
 from flowstone.foundation.clock import NANOSECONDS
 from flowstone.foundation.durations import roughly
-from flowstone.foundation.errors import AuditError
+from flowstone.foundation.errors import AuditError, NotFoundError
 from flowstone.stores import audit, audit_questions, events
 from flowstone.stores.database import Connection
 
@@ -31,20 +28,22 @@ ALONE = "on this machine alone, whose owner could rewrite all of it: flowstone a
 def findings(deployment: Deployment, *, thorough: bool) -> list[Finding]:
     """What an examination says; *thorough*: a log of any size is compared with its records. Stored bytes are not read."""
     database = deployment.reading()
+    if not deployment.settings.audit.enabled:
+        text = "auditing is switched off (audit.enabled): who changed what is not told"
+        return [Finding("warn", "audit log", text, "audit.enabled = true")]
+    try:
+        kept = outside(deployment)
+    except NotFoundError:
+        return [Finding("ok", "audit log", "there is none yet: it begins with the next run")]
     with database.reading() as connection:
         found = audit.incarnations(connection)
-        if not deployment.settings.audit.enabled:
-            text = "auditing is switched off (audit.enabled): who changed what is not told"
-            return [Finding("warn", "audit log", text, "audit.enabled = true")]
-        if not found:
-            return [Finding("ok", "audit log", "there is none yet: it begins with the next run")]
         head, unsealed = audit.last_head(connection), audit_questions.count_unsealed(connection)
         size, now = (head.size if head else 0), database.now()
         if database.backend.in_memory:
             return [Finding("ok", "audit log", f"{size + unsealed:,} entries, in memory: nobody else can read or change them")]
         told = [
-            _sealed(size, unsealed, head.at if head else found[-1][3], now),
-            *_agreement(deployment, connection, found[-1][1], size + unsealed, thorough=thorough),
+            _sealed(size, unsealed, head.at if head else found[-1][3] if found else now, now),
+            *_agreement(deployment, connection, kept, size + unsealed, thorough=thorough),
             _verified(deployment, connection, now),
         ]
         return [*told, *_anchored(deployment, connection, size, now)]
@@ -57,16 +56,15 @@ def _sealed(size: int, unsealed: int, last: int, now: int) -> Finding:
     return Finding("ok", "audit log", text)
 
 
-def _agreement(deployment: Deployment, connection: Connection, here: str, entries: int, *, thorough: bool) -> Iterator[Finding]:
+def _agreement(
+    deployment: Deployment, connection: Connection, kept: Outside, entries: int, *, thorough: bool
+) -> Iterator[Finding]:
     subject = "records and audit"
     if entries > SMALL and not thorough:
         yield Finding("not checked", subject, f"the log has {entries:,} entries: flowstone doctor --all, or {VERIFY}")
         return
-    origin = KnownLogs().origin(deployment.reading().backend.describe) or here
-    state = state_of(permanent(origin))
     try:
-        given = sinks(deployment.settings.audit.anchors, state)
-        checked = verify(deployment, connection, state, origin, given, Asked(hashed=False)).checked
+        checked = verify(deployment, connection, kept, Asked(hashed=False)).checked
     except AuditError as error:
         yield Finding("fail", subject, error.message, error.hint or VERIFY)
         return

@@ -15,7 +15,7 @@ from flowstone.app.evidence import parts
 from flowstone.app.holding import said
 from flowstone.app.observing import Observing
 from flowstone.app.sealing import keeper_of
-from flowstone.app.verifying import Asked, VerifyReport, record_result, verify
+from flowstone.app.verifying import Asked, VerifyReport, origin_of, outside, record_result, verify
 from flowstone.app.wiring import Deployment
 from flowstone.assets.pipeline import Pipeline
 from flowstone.audit import pruning, redaction, rotation
@@ -43,7 +43,7 @@ class AuditLog:
     """The audit log of the database. Entries are numbered from 0 by their place in it; times are in nanoseconds."""
 
     def __init__(self, deployment: Deployment, actor: Actor) -> None:
-        self._deployment, self._actor, self._known = deployment, actor, KnownLogs()
+        self._deployment, self._actor, self._known = deployment, actor, KnownLogs(deployment.settings.audit.state)
 
     # -- asking ---------------------------------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class AuditLog:
     def pinned_keys(self) -> list[PinnedKey]:
         """The keys that this user trusts for the log, oldest first."""
         with self._reading() as connection:
-            return self._state(self._origin(connection)).pinned()
+            return self._state(origin_of(connection)).pinned()
 
     def verify(
         self,
@@ -101,11 +101,10 @@ class AuditLog:
         entries that were pruned, from the first one on; *signers* is a file of allowed signers, instead of the one that is set.
         *record*: the result becomes an event, for metrics and the doctor.
         """
+        asked = Asked(anchors, keys, archives, reconcile, signers=signers)
+        kept = outside(self._deployment, asked)
         with self._reading() as connection:
-            origin = self._known.origin(self._place()) or self._origin(connection)
-            state, given = self._state(origin), self._sinks(connection)
-            asked = Asked(anchors, keys, archives, reconcile, signers=signers)
-            report = verify(self._deployment, connection, state, origin, given, asked)
+            report = verify(self._deployment, connection, kept, asked)
         if record:
             record_result(self._deployment, report, self._actor)
         return report
@@ -139,7 +138,7 @@ class AuditLog:
     def evidence(self, run_id: str, path: str | Path) -> Printed:
         """Write everything that is recorded of a run, and the entries that prove it, into one signed file."""
         with self._reading() as connection:
-            origin = self._origin(connection)
+            origin = origin_of(connection)
             signer = self._state(origin).key(permanent(origin), create=False)
             lines = bundle(origin, parts(self._deployment, connection, run_id), signer)
             return self._write(lines, Path(path))
@@ -166,7 +165,7 @@ class AuditLog:
         Raises :class:`UsageError` where nothing was set back.
         """
         with self._reading() as connection:
-            there = permanent(self._origin(connection))
+            there = permanent(origin_of(connection))
         known = self._known.origin(self._place())
         if known is None or known == there:
             return rotation.reincarnate(self._keeper(), said(reason))
@@ -194,7 +193,7 @@ class AuditLog:
         """The keeper of the log that this user knows the database to have; raises :class:`NotFoundError` where there is none."""
         place = self._place()
         with self._reading() as connection:
-            there = permanent(self._origin(connection))
+            there = permanent(origin_of(connection))
         origin = self._known.origin(place)
         if origin is None and not self._deployment.reading().backend.in_memory:
             self._known.remember(place, there)
@@ -226,19 +225,10 @@ class AuditLog:
         return self._deployment.reading().backend.describe
 
     def _sinks(self, connection: Connection) -> Any:
-        return sinks(self._deployment.settings.audit.anchors, self._state(self._origin(connection)))
+        return sinks(self._deployment.settings.audit.anchors, self._state(origin_of(connection)))
 
-    @staticmethod
-    def _state(origin: str) -> State:
-        return state_of(permanent(origin))
-
-    @staticmethod
-    def _origin(connection: Connection) -> str:
-        """The origin of the log's newest tree heads, as the database has it."""
-        found = audit.incarnations(connection)
-        if not found:
-            raise NotFoundError("there is no audit log yet", hint="it begins with the first run")
-        return found[-1][1]
+    def _state(self, origin: str) -> State:
+        return state_of(permanent(origin), folder=self._deployment.settings.audit.state)
 
 
 class Auditing(Observing):

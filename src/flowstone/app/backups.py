@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from flowstone.app.copies import check_bytes, copy_bytes
+from flowstone.app.copies import check_bytes, copy_bytes, given_up
 from flowstone.app.wiring import Deployment
 from flowstone.audit import acts
 from flowstone.audit.acts import Act
@@ -22,7 +22,7 @@ from flowstone.execution import lost
 from flowstone.execution.run import Actor
 from flowstone.foundation.errors import DatabaseError, StorageError, UsageError
 from flowstone.foundation.settings import Settings
-from flowstone.stores import audit, backups, migrations, outputs, processes
+from flowstone.stores import audit, backups, migrations, processes
 from flowstone.stores.database import Connection, Database
 from flowstone.stores.sqlite import SqliteBackend
 from flowstone.stores.tables import SCHEMA_VERSION
@@ -137,7 +137,7 @@ def _checked(connection: Connection, faults: list[str], folder: Path) -> Checked
     memory = [output for output in current if output.manager == "memory"]
     return Checked(
         schema=SCHEMA_VERSION, rows=backups.rows(connection), verified=True, faults=faults, hashed=len(files),
-        elsewhere=len(memory), wrong_bytes=list(check_bytes(files, folder)),
+        elsewhere=len(memory), wrong_bytes=[wrong for _, wrong in check_bytes(files, folder)],
     )  # fmt: skip
 
 
@@ -146,9 +146,8 @@ def _copy_all(deployment: Deployment, part: Path, root: Path, folder: Path) -> N
     with backups.opened(part) as connection:
         wanted = [output for output in backups.stored(connection) if output.manager == "files"]
     missing = copy_bytes(wanted, root, folder)
-    with deployment.reading().reading() as connection:
-        now = outputs.find(connection, [output.id for output in missing])
-    gone = {id: (record.gone, record.gone_at or 0) for id, record in now.items() if record.gone}
+    now = given_up(deployment.reading(), [output.id for output in missing])
+    gone = {id: (record.gone, record.gone_at or 0) for id, record in now.items()}
     for output in missing:
         if output.current and output.id in gone:
             raise StorageError(

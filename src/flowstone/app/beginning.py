@@ -18,7 +18,8 @@ from flowstone.audit.reconciliation import unaudited
 from flowstone.audit.recorder import Recorder, Who
 from flowstone.audit.verification import check_log
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.foundation.settings import RetentionSettings, Settings
+from flowstone.foundation.setting_groups import RetentionSettings
+from flowstone.foundation.settings import Settings
 from flowstone.stores import audit, audit_records
 from flowstone.stores.database import Connection, Database, Transaction
 
@@ -39,9 +40,10 @@ def begin(settings: Settings, database: Database, who: Who) -> Recorder:
         _begin(settings, database, who)
         with database.reading() as connection:
             found = audit.incarnations(connection)
+            last = audit.last_action(connection, project, acts.LOG, SWITCHES)
     recorder = Recorder(Auditor(found[0][1], project))
-    if last == acts.STOPPED:
-        _begin_again(database, recorder, found[0][1], project, who)
+    if last != acts.BEGUN:
+        _begin_in(database, recorder, found[0][1], project, who)
     _compare_retention(settings, database, recorder, who)
     deciders.compare_rules(settings, database, recorder, who)
     deciders.compare_signers(settings.approvals.allowed_signers, project, database, recorder, who)
@@ -50,7 +52,7 @@ def begin(settings: Settings, database: Database, who: Who) -> Recorder:
 
 def _begin(settings: Settings, database: Database, who: Who) -> None:
     with database.reading() as connection:
-        before = unaudited(connection) if audit_records.are_any(connection) else {}
+        before = unaudited(connection, settings.project) if audit_records.are_any(connection, settings.project) else {}
 
     def first(tx: Transaction, origin: str) -> None:
         now = database.now()
@@ -60,14 +62,16 @@ def _begin(settings: Settings, database: Database, who: Who) -> None:
     begin_log(database, settings.audit.name or identity.host(), first)
 
 
-def _begin_again(database: Database, recorder: Recorder, origin: str, project: str, who: Who) -> None:
-    """Say what was done without entries, as it is now."""
+def _begin_in(database: Database, recorder: Recorder, origin: str, project: str, who: Who) -> None:
+    """Auditing begins in another project of the database, or begins again: say what was done without entries, as it is now."""
+    before: dict[str, Any] = {}
     with database.reading() as connection, closing(Fold(connection)) as fold:
-        check_log(connection, permanent(origin), (), reader=fold)
-        before = unaudited(connection, fold)
+        if audit_records.are_any(connection, project):
+            check_log(connection, permanent(origin), (), reader=fold)
+            before = unaudited(connection, project, fold)
     with database.transaction(power=True) as tx:
         tx.lock(BEGINNING)
-        if audit.last_action(tx, project, acts.LOG, SWITCHES) == acts.STOPPED:
+        if audit.last_action(tx, project, acts.LOG, SWITCHES) != acts.BEGUN:
             now = database.now()
             recorder.tell(tx, acts.begun(before, now), who, now)
 

@@ -10,16 +10,19 @@ from pathlib import Path
 
 from flowstone.foundation.errors import StorageError
 from flowstone.io_managers.naming import checked_location
+from flowstone.stores import outputs
 from flowstone.stores.backups import StoredOutput
+from flowstone.stores.database import Database
+from flowstone.stores.records import OutputRecord
 
 FILES = "files"
 
 
-def copy_bytes(outputs: Iterable[StoredOutput], source: Path, target: Path) -> list[StoredOutput]:
+def copy_bytes(wanted: Iterable[StoredOutput], source: Path, target: Path) -> list[StoredOutput]:
     """Copy each output's file unless it is there; return those that *source* does not have. Equal files stay one file."""
     missing: list[StoredOutput] = []
     copied: dict[tuple[int, int], Path] = {}
-    for output in outputs:
+    for output in wanted:
         location = checked_location(output.location, FILES)
         here, there = source / location, target / location
         try:
@@ -51,15 +54,24 @@ def _copy(here: Path, there: Path, same: Path | None) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_bytes(outputs: Iterable[StoredOutput], folder: Path) -> Iterator[str]:
-    """Read each output's file and say what is wrong with those that are not what was recorded."""
-    for output in outputs:
+def check_bytes(wanted: Iterable[StoredOutput], folder: Path) -> Iterator[tuple[str, str]]:
+    """Read each output's file; give the id of each that is not what was recorded, and what is wrong with it."""
+    for output in wanted:
         path = folder / checked_location(output.location, FILES)
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            yield f"{output.asset} ({output.id}): {path}: {error.strerror}"
+            yield output.id, f"{output.asset} ({output.id}): {path}: {error.strerror}"
             continue
         if digest != output.digest:
-            yield f"{output.asset} ({output.id}): {path}: other bytes than were recorded"
+            yield output.id, f"{output.asset} ({output.id}): {path}: other bytes than were recorded"
+
+
+def given_up(database: Database, ids: Iterable[str]) -> dict[str, OutputRecord]:
+    """Those of the outputs with these ids whose bytes are recorded as collected or erased by now: that is said before they go."""
+    wanted = list(ids)
+    if not wanted:
+        return {}
+    with database.reading() as connection:
+        return {id: record for id, record in outputs.find(connection, wanted).items() if record.gone}

@@ -16,7 +16,8 @@ from flowstone.events.catalogue import ControlWeakened
 from flowstone.foundation.errors import SettingsError
 from flowstone.foundation.people import ApprovalSettings
 from flowstone.foundation.serialize import digest_of, from_json, to_json
-from flowstone.foundation.settings import AuditSettings, Settings
+from flowstone.foundation.setting_groups import AuditSettings
+from flowstone.foundation.settings import Settings
 from flowstone.foundation.signatures.allowed_signers import MAX_FILE, Signers
 from flowstone.stores import audit, audit_questions
 from flowstone.stores.audit_questions import Wanted

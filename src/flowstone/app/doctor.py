@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowstone.app import approval_health, audit_health, growth, watching
+from flowstone.app.copies import given_up
 from flowstone.app.findings import Finding
 from flowstone.app.metrics import definitions
 from flowstone.app.wiring import Deployment
@@ -131,6 +132,8 @@ def _waiting(connection: Connection, project: str, counts: dict[str, int]) -> li
 def _bytes(deployment: Deployment, current: list[OutputRecord]) -> Finding:
     stored = [output for output in current if output.manager != OBSERVED]
     gone = [output for output in stored if not deployment.io.get(output.manager).exists(as_output(output))]
+    since = given_up(deployment.reading(), [output.id for output in gone])  # after they were asked for
+    stored, gone = ([output for output in each if output.id not in since] for each in (stored, gone))
     if not gone:
         return Finding(
             "ok", "stored bytes", f"{len(stored):,} of {len(stored):,} current outputs are there with their recorded size"

@@ -12,7 +12,7 @@ from flowstone.app.findings import Finding
 from flowstone.app.orphans import Orphans
 from flowstone.app.wiring import Deployment
 from flowstone.execution.session import as_output
-from flowstone.foundation.settings import DAY
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.sizes import bytes_of
 from flowstone.stores import figures, outputs, retention
 from flowstone.stores.database import Database

@@ -17,7 +17,7 @@ from flowstone.app.wiring import Deployment
 from flowstone.audit import acts
 from flowstone.events.catalogue import DbPruned
 from flowstone.execution.run import Actor
-from flowstone.foundation.settings import DAY
+from flowstone.foundation.clock import DAY
 from flowstone.stores import notifications, pruning
 from flowstone.stores.cursors import places
 from flowstone.stores.database import Transaction

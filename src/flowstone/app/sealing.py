@@ -81,8 +81,11 @@ class Sealing:
             self._lock.release()
 
     def seal_now(self) -> tuple[list[Sealed], list[Anchoring]]:
-        """Seal whatever is not sealed, whoever wrote it, and give the head to all anchors; raises what prevents that."""
-        keeper = self._keeper()
+        """Seal whatever is not sealed, whoever wrote it, and give the head to all anchors; raises what prevents that.
+
+        What is in memory is not sealed: nobody else can change it, and nothing of it is to stay.
+        """
+        keeper = self._keeper() if not self._database.backend.in_memory else None
         return keeper.seal() if keeper is not None else ([], [])
 
     def _complain(self, text: str) -> None:
@@ -93,7 +96,7 @@ class Sealing:
 
     def _keeper(self) -> Keeper | None:
         """The keeper of the log that this user knows the database to have; ``None`` where there is no log."""
-        known, place = KnownLogs(), self._database.backend.describe
+        known, place = KnownLogs(self._settings.audit.state), self._database.backend.describe
         origin = known.origin(place)
         if origin is None:
             with self._database.reading() as connection:
@@ -107,6 +110,6 @@ class Sealing:
 
 def keeper_of(settings: Settings, database: Database, origin: str, who: Who) -> Keeper:
     """The keeper of the log *origin*, with the anchors of the settings."""
-    state = state_of(permanent(origin))
+    state = state_of(permanent(origin), folder=settings.audit.state)
     anchors = Anchors(database, sinks(settings.audit.anchors, state))
     return Keeper(database, Sealer(database, state, origin), anchors, settings.project, who.actor, who.identity)

@@ -16,8 +16,8 @@ from flowstone.automation.tick import Duty, Tick, Ticked
 from flowstone.execution import closing, expiring
 from flowstone.execution.run import Actor, Runs
 from flowstone.execution.services import Services
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.errors import FlowStoneError, NotFoundError, did_you_mean
-from flowstone.foundation.settings import DAY
 from flowstone.notifications.channels import Undelivered
 from flowstone.notifications.delivery import SEND_SECONDS, describe
 from flowstone.notifications.message import Message

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from flowstone.app.copies import check_bytes
+from flowstone.app.copies import check_bytes, given_up
 from flowstone.app.wiring import Deployment
 from flowstone.audit.anchoring import AnchorsRead
-from flowstone.audit.anchors import DEFAULT, AnchorFile, Sink
+from flowstone.audit.anchors import DEFAULT, AnchorFile, sinks
 from flowstone.audit.fold import Fold
 from flowstone.audit.inspection import Checked, Reader, Readers
+from flowstone.audit.known import KnownLogs
 from flowstone.audit.note import PublicKey, public_key
 from flowstone.audit.offline import tree_head_of, verify_export
 from flowstone.audit.origins import permanent
 from flowstone.audit.promises import Anchored
 from flowstone.audit.reconciliation import reconcile
 from flowstone.audit.signatures import SignatureCheck
-from flowstone.audit.state import PinnedKey, State
+from flowstone.audit.state import PinnedKey, State, state_of
 from flowstone.audit.verification import check_log
 from flowstone.events.catalogue import AuditVerified
 from flowstone.execution.run import Actor
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.foundation.errors import DatabaseError, SettingsError
+from flowstone.foundation.errors import DatabaseError, NotFoundError, SettingsError
 from flowstone.foundation.signatures.allowed_signers import Signers
-from flowstone.stores import backups
+from flowstone.stores import audit, backups
 from flowstone.stores.database import Connection
 
 REMEMBERED = "in the user's state folder, which remembers the newest head,"
@@ -69,24 +71,60 @@ class Asked(NamedTuple):
     signers: str | Path | None = None
 
 
-def verify(
-    deployment: Deployment, connection: Connection, state: State, origin: str, sinks: Sequence[Sink], asked: Asked
-) -> VerifyReport:
-    """Verify the log *origin* with the keys asked for, else with those that are pinned in *state*."""
-    begun, now = deployment.clock.monotonic_ns(), deployment.reading().now()
-    pins = [PinnedKey(public_key(text), 0, None) for text in asked.keys] if asked.keys else state.pinned()
+EVERYTHING = Asked()
+
+
+class Outside(NamedTuple):
+    """What lies outside the database of its log: *remembered* is the newest head, *anchors* what they had kept.
+
+    It is noted before the snapshot is begun that it is compared with: a keeper commits first, and remembers and anchors after
+    that. Keys are the other way round, pinned before they sign: they are read once the snapshot is begun.
+    """
+
+    origin: str
+    state: State
+    remembered: str | None
+    anchors: AnchorsRead
+
+
+def outside(deployment: Deployment, asked: Asked = EVERYTHING) -> Outside:
+    """What this user keeps of the log that the database has, as far as he knows; raises :class:`NotFoundError` without one."""
+    database, settings = deployment.reading(), deployment.settings.audit
+    origin = KnownLogs(settings.state).origin(database.backend.describe)
+    if origin is None:
+        with database.reading() as connection:
+            origin = origin_of(connection)
+    state = state_of(permanent(origin), folder=settings.state)
     files = [AnchorFile(path, str(path)) for given in asked.anchors for path in _files(Path(given))]
-    kept, fold = AnchorsRead(connection, origin, sinks, files), Fold(connection)
+    return Outside(origin, state, state.head(), AnchorsRead(origin, sinks(settings.anchors, state), files))
+
+
+def origin_of(connection: Connection) -> str:
+    """The origin of the log's newest tree heads, as the database has it; raises :class:`NotFoundError` where there is none."""
+    found = audit.incarnations(connection)
+    if not found:
+        raise NotFoundError("there is no audit log yet", hint="it begins with the first run")
+    return found[-1][1]
+
+
+def verify(deployment: Deployment, connection: Connection, kept: Outside, asked: Asked = EVERYTHING) -> VerifyReport:
+    """Verify the log with the keys asked for, else with those that this user has pinned."""
+    begun, now = deployment.clock.monotonic_ns(), deployment.reading().now()
+    anchored = _anchored(kept, connection)  # the snapshot is begun
+    pins = [PinnedKey(public_key(text), 0, None) for text in asked.keys] if asked.keys else kept.state.pinned()
+    fold = Fold(connection)
     with closing(fold):
         signers, unread = _signers(deployment, asked)
         signatures = SignatureCheck(signers)
         reader = Readers(fold, signatures) if asked.reconcile else signatures
-        archives = Archives(origin, [pin.key for pin in pins], reader)
-        archived, anchored = archives.read(asked.archives), _anchored(state, kept)
-        checked = check_log(connection, origin, pins, anchored, now=now, archived_below=archived, reader=reader)
+        archives = Archives(kept.origin, [pin.key for pin in pins], reader)
+        archived = archives.read(asked.archives)
+        checked = check_log(connection, kept.origin, pins, anchored, now=now, archived_below=archived, reader=reader)
         report = VerifyReport(checked, pins, pinned=not asked.keys)
         if asked.reconcile:
-            report.records = reconcile(connection, fold, checked, max(0, checked.pruned_below - archived))
+            report.records = reconcile(
+                connection, fold, checked, max(0, checked.pruned_below - archived), deployment.settings.project
+            )
             if asked.hashed:
                 _check_bytes(deployment, connection, report)
         else:
@@ -95,13 +133,7 @@ def verify(
     report.decisions = signatures.valid
     for fault in archives.faults:
         checked.find("archive", fault)
-    for fault in kept.faults:
-        checked.find("anchor", fault, todo="compare it with the other anchors: an honest file is only added to")
-    for missing in kept.missing:
-        checked.lacks(missing)
-    checked.notices += kept.notices
-    report.anchors = kept.read
-    report.not_checked += [f"the anchor {name}: {ELSEWHERE[name == DEFAULT]}" for name in kept.elsewhere]
+    _tell_of_anchors(report, kept.anchors)
     report.seconds = (deployment.clock.monotonic_ns() - begun) / 1e9
     return report
 
@@ -151,11 +183,19 @@ def record_result(deployment: Deployment, report: VerifyReport, actor: Actor) ->
         checked.notices.append(f"that it was verified could not be recorded: {error.message}")
 
 
-def _anchored(state: State, kept: AnchorsRead) -> Iterator[Anchored]:
-    remembered = state.head()
-    if remembered is not None:
-        yield Anchored(REMEMBERED, remembered)
-    yield from kept
+def _anchored(kept: Outside, connection: Connection) -> Iterator[Anchored]:
+    remembered = [Anchored(REMEMBERED, kept.remembered)] if kept.remembered is not None else []
+    return chain(remembered, kept.anchors.heads(connection))
+
+
+def _tell_of_anchors(report: VerifyReport, anchors: AnchorsRead) -> None:
+    for fault in anchors.faults:
+        report.checked.find("anchor", fault, todo="compare it with the other anchors: an honest file is only added to")
+    for missing in anchors.missing:
+        report.checked.lacks(missing)
+    report.checked.notices += anchors.notices
+    report.anchors = anchors.read
+    report.not_checked += [f"the anchor {name}: {ELSEWHERE[name == DEFAULT]}" for name in anchors.elsewhere]
 
 
 def _files(given: Path) -> list[Path]:
@@ -164,13 +204,18 @@ def _files(given: Path) -> list[Path]:
 
 
 def _check_bytes(deployment: Deployment, connection: Connection, report: VerifyReport) -> None:
-    """Hash the bytes of every current output that is a file."""
-    current = list(backups.stored(connection, current_only=True))
+    """Hash the bytes of every current output of the project that is a file; where others keep theirs is not known here."""
+    stored = list(backups.stored(connection, current_only=True))
+    current = [output for output in stored if output.project == deployment.settings.project]
     files = [output for output in current if output.manager == "files"]
-    report.hashed = len(files)
-    for wrong in check_bytes(files, deployment.settings.outputs.path):
-        report.wrong_bytes += 1
+    differing = dict(check_bytes(files, deployment.settings.outputs.path))
+    for id in given_up(deployment.reading(), differing):  # since the snapshot was begun
+        del differing[id]
+    report.hashed, report.wrong_bytes = len(files), len(differing)
+    for wrong in differing.values():
         report.checked.find("bytes", f"stored bytes: {wrong}", todo="restore the file from a backup, or compute it again")
     elsewhere = sum(1 for output in current if output.manager not in ("files", "observed"))
     if elsewhere:
         report.not_checked.append(f"the bytes of {elsewhere} current outputs that are not files")
+    if len(stored) > len(current):
+        report.not_checked.append(f"the bytes of {len(stored) - len(current)} current outputs of other projects")

@@ -96,9 +96,8 @@ class Approval:
         found = []
         if not isinstance(self.message, str) or len(self.message) > MAX_MESSAGE:
             found.append(f"message is not a text of at most {MAX_MESSAGE} characters")
-        for option in ("four_eyes", "not_author"):
-            if not isinstance(getattr(self, option), bool):
-                found.append(f"{option}={getattr(self, option)!r} is not True or False")
+        flags = {option: getattr(self, option) for option in ("four_eyes", "not_author")}
+        found += [f"{option}={flag!r} is not True or False" for option, flag in flags.items() if not isinstance(flag, bool)]
         return [*found, *self._of_people(), *self._of_choices()]
 
     def _of_people(self) -> list[str]:

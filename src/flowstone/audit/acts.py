@@ -207,7 +207,7 @@ def data_read(asset: str, partition: str, output: str, digest: str) -> Act:
 
 
 def begun(unaudited: Mapping[str, Any], since: int) -> Act:
-    """Auditing begins, or begins again; *unaudited* tells of the records that have no entry: see ``audit.reconciliation``."""
+    """Auditing begins in a project, or again; *unaudited* tells of its records without an entry: see ``audit.reconciliation``."""
     return Act(BEGUN, LOG, "success", {"unaudited": dict(unaudited), "since": micro(since)})
 
 

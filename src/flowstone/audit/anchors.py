@@ -114,42 +114,54 @@ class AnchorFile:
     """The anchors in a file: give them one after the other, and meanwhile tell what is wrong with the file.
 
     It is a file of a :class:`FileSink`, lines of a log (objects with a ``note``), or one note. *name* is what findings call it.
+    Lines that are added from now on are not given: they may be of heads that whoever compares does not see yet.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self.name = path, name
+        self._end = _size(path)
         self.faults: list[str] = []
         self.notices: list[str] = []
         self.newest = 0
-        """The size of the largest head it has kept, once all are given."""
+        """The size of the largest head it has kept, once all are given; of lines that were added since as well."""
 
     def __iter__(self) -> Iterator[Anchored]:
         last = b""
-        for number, line in enumerate(self._lines(), 1):
+        for number, (line, was_there) in enumerate(self._lines(), 1):
             found = _object(line)
             note = found.get("note") if found else None
-            if found is None or not isinstance(note, str):
-                self.notices.append(f"{self.name}, line {number}: no anchor; a line that a crash cut off looks like this")
-            else:
+            if found is not None and isinstance(note, str):
                 before = digest(last) if last else FIRST
                 if found.get("previous", before) != before:
                     self.faults.append(f"{self.name}, line {number}: it does not follow the line before it, the file was edited")
-                yield self._anchored(note)
+                anchored = self._anchored(note)
+                if was_there:
+                    yield anchored
+            elif was_there:  # one that is being written is not whole yet
+                self.notices.append(f"{self.name}, line {number}: no anchor; a line that a crash cut off looks like this")
             last = line
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self) -> Iterator[tuple[bytes, bool]]:
+        """Each line, and whether it was there when this was made."""
         with self._path.open("rb") as file:
             if file.read(1) not in (b"{", b""):
-                yield to_json({"note": self._path.read_text(encoding="utf-8", errors="replace")[: MAX_NOTE + 1]}).encode()
+                yield to_json({"note": self._path.read_text(encoding="utf-8", errors="replace")[: MAX_NOTE + 1]}).encode(), True
                 return
             file.seek(0)
             while line := file.readline(MAX_LINE + 1):
-                yield line.removesuffix(b"\n")
+                yield line.removesuffix(b"\n"), file.tell() <= self._end
 
     def _anchored(self, note: str) -> Anchored:
         with suppress(ProofError):
             self.newest = max(self.newest, head_in(note).size)
         return Anchored(self.name, note)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # what is wrong with it is told when it is read
 
 
 def _object(line: bytes) -> dict[str, object] | None:

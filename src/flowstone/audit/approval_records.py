@@ -9,7 +9,7 @@ from flowstone.audit.acts import Act
 from flowstone.audit.comparison import Comparison
 from flowstone.audit.told import Told, merged
 from flowstone.stores import audit_records
-from flowstone.stores.audit_records import AskedFor
+from flowstone.stores.audit_records import AskedFor, MadeOutput
 from flowstone.stores.database import Connection
 from flowstone.stores.records import ApprovalRecord, VoteRecord
 
@@ -33,7 +33,7 @@ def requests(connection: Connection, comparison: Comparison) -> int:
         else:
             ended = approval_acts.state_of(asked) if newest is None and asked.status != "pending" else None
             made = approval_acts.requested(asked)._replace(data={**_never_changing(asked), "ended": ended})
-            comparison.untold.add("request", name, made)
+            comparison.untold[asked.project].add("request", name, made)
         if newest is not None and not _has_gone_on(comparison, row, newest):
             comparison.compare(name, approval_acts.newest(asked, newest.action), newest, asked.project, asked.run_id)
             if asked.reason and newest.action not in approval_acts.ENDED.values():
@@ -58,13 +58,33 @@ def votes(connection: Connection, comparison: Comparison) -> int:
         name = f"the vote of {vote.voter} on approval {vote.approval}"
         if told is not None:
             _compare_vote(comparison, name, vote, told, project)
+        elif not project:
+            comparison.strange(f"{name}: there is no such request", approval_acts.of_approval(vote.approval))
         else:
             asked = comparison.tales.get(fold.ASKED, key[:1])
             if asked is None or not comparison.may_have_gone_on(asked):
                 data = approval_acts.vote_of(vote)
                 act = Act("", approval_acts.of_approval(vote.approval), "", data, {"comment": vote.comment})
-                comparison.untold.add("vote", name, act)
+                comparison.untold[project].add("vote", name, act)
     return count
+
+
+def compare_candidate(comparison: Comparison, name: str, made: MadeOutput, asked: Told, became: Told | None) -> None:
+    """Compare the row of a candidate with the request about it; one that *became* current was approved."""
+    id = asked.subject.partition(":")[2]
+    act = approval_acts.candidate_of(id, made.record, made.inputs)
+    comparison.compare(name, act, asked, made.project, made.record.run_id)
+    ended = comparison.tales.get(fold.NEWEST_OF, (id,)) or asked
+    if became is not None and ended.action != approval_acts.APPROVED and not comparison.may_have_gone_on(ended):
+        comparison.strange(f"{name} has become current, and nothing tells that {id} was approved", asked.subject)
+    elif became is None and ended.action == approval_acts.APPROVED:
+        comparison.strange(f"{name}: {id} was approved, and no entry tells that it became current", asked.subject)
+
+
+def is_candidate(comparison: Comparison, output: str | None) -> bool:
+    """Whether an output is a candidate that cannot have become current while auditing was switched off."""
+    asked = comparison.tales.get(fold.CANDIDATE, (output,))
+    return asked is not None and not comparison.may_have_gone_on(asked)
 
 
 def _never_changing(asked: ApprovalRecord) -> dict[str, Any]:

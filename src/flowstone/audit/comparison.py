@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ _EITHER = "the entry is not sealed: either side may be the changed one"
 
 
 class Untold:
-    """The records without an entry: how many of each kind, a digest of them, and the first ones by name."""
+    """The records of one project without an entry: how many of each kind, a digest of them, and the first ones by name."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -44,12 +45,17 @@ class Untold:
 
 
 class Comparison:
-    """Compares rows with what was told of them; ``log`` is what was folded of the log."""
+    """Compares rows with what was told of them; ``log`` is what was folded of the log.
 
-    def __init__(self, log: Fold, found: Findings) -> None:
-        self.log, self._found = log, found
-        self.tales, self.untold = log.tales, Untold()
-        self._gone_on = 0
+    ``untold`` has the records of each project that no entry tells of. At most *pruned* entries are in an archive that was not
+    read. Whoever verifies for one *project* wants proof of that one.
+    """
+
+    def __init__(self, log: Fold, found: Findings, pruned: int = 0, project: str | None = None) -> None:
+        self.log, self._found, self._pruned, self._project = log, found, pruned, project
+        self.tales = log.tales
+        self.untold: defaultdict[str, Untold] = defaultdict(Untold)
+        self._gone_on: Counter[str] = Counter()
 
     def compare(self, name: str, act: Act, told: Told, project: str, run_id: str | None = None) -> None:
         """Compare what a row says, made into an act, with what its entry says, name by name."""
@@ -82,8 +88,12 @@ class Comparison:
         """Whether a record differs because it went on while auditing was switched off; it is counted then."""
         if (fold.NEWEST if told.seq is None else told.seq) > self.log.gaps.get(told.project, -1):
             return False
-        self._gone_on += 1
+        self._gone_on[told.project] += 1
         return True
+
+    def is_silent(self, project: str) -> bool:
+        """Whether auditing was never on in a project: nothing says that it began there, nor was it pruned."""
+        return project not in self.log.begun and (not self._pruned or project not in self.log.projects)
 
     def phantom(self, what: str, key: Key, told: Told | None) -> None:
         """Tell of an entry whose record is not there."""
@@ -92,33 +102,47 @@ class Comparison:
             message = f"entry {told.seq} ({told.action}) tells of the {what} {shown}, of which there is no record"
             self._found.find("phantom", message, told.subject, todo="the record was deleted, or the entry was forged")
 
-    def end(self, pruned: int) -> None:
-        """Records without an entry are from before the log began, exactly those; or their entries are in an archive."""
-        untold, begun, stopped = self.untold, self.log.begun, self.log.stopped
-        since = ", ".join(f"{project} since entry {told.seq}" for project, told in sorted(stopped.items()))
-        if stopped:
-            count = untold.count + self._gone_on
-            self._found.lacks(f"auditing is switched off ({since}): {count} records, or what became of them, have no entry")
-        elif self._gone_on:
-            self._found.notices.append(f"{self._gone_on} records went on while auditing was switched off, or were changed")
+    def end(self) -> None:
+        """Records without an entry are from before auditing began, exactly those; or their entries are in an archive."""
+        older, strange = 0, []
+        for project, untold in sorted(self.untold.items()):
+            begun = self.log.begun.get(project)
+            if begun is not None and begun.data.get("unaudited") == untold.summary():
+                older += untold.count
+            elif project in self.log.stopped or self.is_silent(project):
+                self._gone_on[project] += untold.count
+            else:
+                strange.append(untold)
+        if older:
+            self._found.notices.append(f"{older} records are from before the log began, and are what they were then")
+        count = sum(untold.count for untold in strange)
+        if 0 < count <= self._pruned:
+            self._found.lacks(f"{count} records have no entry here: entries were pruned, and their archive was not read")
+        else:
+            for kind, name in (named for untold in strange for named in untold.named):
+                self._found.find("record", f"{name} has no audit entry ({kind})", name, todo=_CHANGED)
+        self._tell_of_gaps()
         if self.log.forgotten:
             told = f"{self.log.forgotten} entries have a redacted partition: that of their records was taken"
             self._found.notices.append(told)
-        if not untold.count:
-            return
-        if begun is not None and begun.data.get("unaudited") == untold.summary():
-            self._found.notices.append(f"{untold.count} records are from before the log began, and are what they were then")
-        elif stopped:
-            return
-        elif untold.count <= pruned:
-            self._found.lacks(f"{untold.count} records have no entry here: entries were pruned, and their archive was not read")
-        else:
-            for kind, name in untold.named:
-                self._found.find("record", f"{name} has no audit entry ({kind})", name, todo=_CHANGED)
+
+    def _tell_of_gaps(self) -> None:
+        """Tell where records may have gone on without entries: where it goes on they are not proven."""
+        for project in sorted({*self.log.stopped, *self._gone_on}):
+            count, stopped = self._gone_on[project], self.log.stopped.get(project)
+            if stopped is None and not self.is_silent(project):
+                self._found.notices.append(f"{count} records of {project} went on while auditing was switched off, or changed")
+                continue
+            since = f"since entry {stopped.seq}" if stopped is not None else "and was never switched on"
+            told = f"auditing is switched off ({project} {since}): {count} records, or what became of them, have no entry"
+            if count and self._project in (None, project):
+                self._found.lacks(told)
+            else:
+                self._found.notices.append(told)
 
 
 def _texts(act: Act, told: Told) -> Iterable[tuple[str, Any, Any]]:
     """The texts of a row beside what the entry holds or discloses of them; what was redacted is not compared."""
     for name, text in act.texts.items():
-        if name not in told.commits or name in told.disclosed:
+        if name not in told.commit or name in told.disclosed:
             yield name, storable(text), told.data.get(name, told.disclosed.get(name, ""))

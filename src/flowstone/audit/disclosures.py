@@ -8,7 +8,6 @@ from typing import Any
 from flowstone.audit.findings import Findings
 from flowstone.audit.leaf import Disclosure, commitment
 from flowstone.foundation.errors import LeafError
-from flowstone.stores.audit_checks import Stored
 
 
 def check_disclosures(
@@ -49,9 +48,9 @@ class Redactions:
         self._found = found
         self._untold: set[tuple[int, str]] = set()
 
-    def of(self, row: Stored, fields: set[str]) -> set[str]:
+    def of(self, seq: Any, entry: int, fields: set[str]) -> set[str]:
         """The redacted *fields* of an entry, of which later entries have to tell."""
-        place = row.seq if row.seq is not None else -row.entry
+        place = seq if seq is not None else -entry
         self._untold.update((place, field) for field in fields)
         return fields
 

@@ -24,8 +24,8 @@ _L = TypeVar("_L", Header, EntryLine, Trailer)
 class Reader(Protocol):
     """Takes the entries that were found good."""
 
-    def take(self, seq: int | None, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
-        """Take the entry at place *seq*, with what it discloses."""
+    def take(self, seq: int | None, leaf: bytes, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
+        """Take the entry at place *seq*: its bytes, their fields, and what it discloses."""
         ...
 
 
@@ -120,7 +120,7 @@ class ExportReader:
         if fields["origin"] != permanent(report.origin):
             report.find("foreign", f"entry {line.seq} is of the log {fields['origin'][:100]!r}")
         if self._reader is not None:
-            self._reader.take(line.seq, fields, {name: given.value for name, given in line.disclosures.items()})
+            self._reader.take(line.seq, leaf, fields, {name: given.value for name, given in line.disclosures.items()})
         self._undisclosed.redacted(fields)
         self._check_disclosures(line, fields.get("commit", {}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from flowstone.audit import acts
@@ -12,10 +13,11 @@ from flowstone.audit.disclosures import Redactions, check_disclosures
 from flowstone.audit.findings import Findings
 from flowstone.audit.tree import hash_leaf
 from flowstone.foundation.errors import LeafError
-from flowstone.stores.audit_checks import Beside, Stored
+from flowstone.stores.audit_checks import Beside, Row, Stored
 
 CLOCK = 60 * 10**6
 """Microseconds that the clocks of several writers may differ without a word."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _SHOWN = slice(3, 11)  # the columns of a stored entry that repeat what its bytes say
 
 
@@ -45,8 +47,8 @@ class Checked(Findings):
 class Reader(Protocol):
     """Takes the entries that were found good."""
 
-    def take(self, seq: int | None, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
-        """Take the next entry, at place *seq* (``None``: not sealed yet), with what it discloses."""
+    def take(self, seq: int | None, leaf: bytes, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
+        """Take the next entry, at place *seq* (``None``: not sealed yet): its bytes, their fields, and what it discloses."""
         ...
 
 
@@ -56,10 +58,10 @@ class Readers:
     def __init__(self, *readers: Reader) -> None:
         self._readers = readers
 
-    def take(self, seq: int | None, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
+    def take(self, seq: int | None, leaf: bytes, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
         """Give the entry to each."""
         for reader in self._readers:
-            reader.take(seq, fields, disclosed)
+            reader.take(seq, leaf, fields, disclosed)
 
 
 class Inspection:
@@ -72,43 +74,49 @@ class Inspection:
         self.beside = Beside({}, {})
         """What lies beside the entries of the page that is looked at."""
 
-    def look_at_sealed(self, row: Stored) -> int | None:
+    def look_at_sealed(self, row: Row) -> int | None:
         """Look at the entry at a place: its bytes are those that were sealed. Return its time in microseconds."""
-        checked, leaf = self._checked, row.leaf
+        leaf = row[-1]
+        if type(leaf) is bytes and hash_leaf(leaf) == row[2]:
+            return self.look_at(row)
+        checked, shown = self._checked, Stored._make(row)
         if leaf is None:
-            if not (type(row.seq) is int and row.seq < checked.pruned_below):
-                checked.find("deleted", f"entry {row.seq} is gone; its hash is signed", todo="an export or a backup has it")
-        elif type(leaf) is not bytes or hash_leaf(leaf) != row.leaf_hash:
-            told = f"entry {row.seq} ({row.action} of {row.subject}) is not what was sealed: its bytes were changed"
-            checked.find("changed", told, str(row.subject), todo="its hash is signed: an export or a backup has the entry")
+            if not (type(shown.seq) is int and shown.seq < checked.pruned_below):
+                checked.find("deleted", f"entry {shown.seq} is gone; its hash is signed", todo="an export or a backup has it")
         else:
-            return self.look_at(row, f"entry {row.seq}")
+            told = f"entry {shown.seq} ({shown.action} of {shown.subject}) is not what was sealed: its bytes were changed"
+            checked.find("changed", told, str(shown.subject), todo="its hash is signed: an export or a backup has the entry")
         return None
 
-    def look_at(self, row: Stored, where: str) -> int | None:
+    def look_at(self, row: Row) -> int | None:
         """Look at an entry by itself; return its time in microseconds."""
-        checked = self._checked
+        leaf, entry, beside = row[-1], row[1], self.beside
         try:
-            if type(row.leaf) is not bytes:
-                raise LeafError("it is no bytes")
-            fields = leaves.read(row.leaf)
+            fields = leaves.read(leaf)
         except LeafError as error:
-            checked.find("malformed", f"{where} is not what FlowStone writes: {error.message}", str(row.subject))
+            told = f"{_where(row)} is not what FlowStone writes: {error.message}"
+            self._checked.find("malformed", told, str(Stored._make(row).subject))
             return None
-        at: int = fields["at"]
-        said = (fields["project"], fields["subject"], fields["version"], fields["action"], fields["actor"],
-                fields.get("run", ""), fields["data"].get("asset", ""), at * 1_000)  # fmt: skip
+        action, data, at, disclosed = fields["action"], fields["data"], fields["at"], _NOTHING
+        said = (fields["project"], fields["subject"], fields["version"], action, fields["actor"],
+                fields.get("run", ""), data.get("asset", ""), at * 1_000)  # fmt: skip
         if said != row[_SHOWN]:
-            self._tell_columns(row, said, where)
-        if fields["origin"] != checked.origin:
-            checked.find("foreign", f"{where} is of the log {fields['origin'][:100]!r}", str(row.subject))
-        self._compare_time(at, row.seq)
-        disclosed = self._look_beside(row, fields.get("commit"), where)
-        if fields["action"].startswith("audit."):
-            self._take_own(fields["action"], fields["data"])
+            self._tell_columns(Stored._make(row), said)
+        if fields["origin"] != self._checked.origin:
+            told = f"{_where(row)} is of the log {fields['origin'][:100]!r}"
+            self._checked.find("foreign", told, fields["subject"])
+        if at > self._newest:
+            self._newest = at
+        elif at < self._newest - CLOCK:
+            self._steps += 1
+            self._step = max(self._step, (self._newest - at, row[0] or 0))
+        if "commit" in fields or entry in beside.disclosed or entry in beside.redacted:
+            disclosed = self._look_beside(row, fields.get("commit", _NOTHING))
+        if action[:6] == "audit.":
+            self._take_own(action, data)
         if self._reader is not None:
-            self._reader.take(row.seq, fields, disclosed)
-        return at
+            self._reader.take(row[0], leaf, fields, disclosed)
+        return int(at)
 
     def end(self) -> None:
         """Tell of redactions and prunes that no entry tells of, and of the clock."""
@@ -120,25 +128,17 @@ class Inspection:
             back, seq = self._step
             checked.notices.append(f"the clock went back {self._steps} times, at most by {back / 1e6:.0f} s (entry {seq})")
 
-    def _tell_columns(self, row: Stored, said: tuple[object, ...], where: str) -> None:
-        sealed = row.seq is not None
+    def _tell_columns(self, row: Stored, said: tuple[object, ...]) -> None:
+        sealed, where = row.seq is not None, _where(row)
         for name, shown, signed in zip(Stored._fields[_SHOWN], row[_SHOWN], said, strict=True):
             if shown != signed:
                 told = f"{where}: its column {name} says {str(shown)[:100]}, the {'sealed ' if sealed else ''}entry says {signed}"
                 self._checked.find("column", told, str(row.subject), todo=f"flowstone audit show {row.seq}" if sealed else "")
 
-    def _compare_time(self, at: int, seq: int | None) -> None:
-        if at < self._newest - CLOCK:
-            self._steps += 1
-            self._step = max(self._step, (self._newest - at, seq or 0))
-        self._newest = max(self._newest, at)
-
-    def _look_beside(self, row: Stored, commitments: dict[str, str] | None, where: str) -> dict[str, str]:
-        disclosed, redacted = self.beside.disclosed.get(row.entry), self.beside.redacted.get(row.entry)
-        if not (commitments or disclosed or redacted):
-            return {}
-        redacted = self._redactions.of(row, redacted or set())
-        return check_disclosures(self._checked, where, commitments or {}, disclosed or {}, redacted)
+    def _look_beside(self, row: Row, commitments: Mapping[str, str]) -> dict[str, str]:
+        seq, entry = row[:2]
+        redacted = self._redactions.of(seq, entry, self.beside.redacted.get(entry, set()))
+        return check_disclosures(self._checked, _where(row), commitments, self.beside.disclosed.get(entry, {}), redacted)
 
     def _take_own(self, action: str, data: Mapping[str, Any]) -> None:
         """Note what the log says of itself."""
@@ -146,6 +146,11 @@ class Inspection:
             self._redactions.told(data.get("entry"), data.get("field"))
         elif action == acts.PRUNED:
             self._untold_prunes -= {(below, digest) for below, digest in self._untold_prunes if _is_told(data, below, digest)}
+
+
+def _where(row: Row) -> str:
+    """The entry, for people."""
+    return f"entry {row[0]}" if row[0] is not None else f"the unsealed entry {row[1]}"
 
 
 def _is_told(data: Mapping[str, Any], below: object, digest: object) -> bool:

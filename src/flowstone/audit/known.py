@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from flowstone.audit.origins import permanent
 from flowstone.audit.state import State, state_folder
@@ -14,10 +13,10 @@ LOGS = "logs"
 
 
 class KnownLogs:
-    """The origins of this user's databases, one small file each; *variables* are the environment's."""
+    """The origins of this user's databases, one small file each; *folder* is another one than this user's folder of logs."""
 
-    def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
-        self._folder = state_folder(variables) / LOGS
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = (folder or state_folder()) / LOGS
 
     def origin(self, database: str) -> str | None:
         """The permanent origin of the log that *database* had when it was last sealed; ``None`` when it is not known."""

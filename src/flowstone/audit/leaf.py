@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
 
@@ -30,15 +30,18 @@ SALT_BYTES = 32
 KNOWN_KEYS = 10_000
 
 
+Integer = Annotated[int, msgspec.Meta(ge=_LEAST, le=MAX_INTEGER)]
+
+
 class Always(TypedDict):
     """The fields of every entry, and their types."""
 
-    v: int
+    v: Integer
     origin: str
     project: str
     subject: str
-    version: int
-    at: int
+    version: Integer
+    at: Integer
     actor: str
     identity: str
     action: str
@@ -52,6 +55,12 @@ class Fields(Always, total=False):
     run: str
     trace: str
     commit: dict[str, str]
+
+
+class Flat(Fields):
+    """The fields of an entry whose data hold nothing that nests, as those of most do."""
+
+    data: dict[str, bool | Integer | str | None]
 
 
 REQUIRED, FIELDS = Fields.__required_keys__, Fields.__required_keys__ | Fields.__optional_keys__
@@ -106,17 +115,31 @@ def leaf(fields: Mapping[str, Any], disclosures: tuple[Disclosure, ...] = ()) ->
 
 def read(data: bytes) -> dict[str, Any]:
     """The fields of a leaf's bytes; raises :class:`LeafError` for bytes this version would not have written."""
+    if type(data) is not bytes:
+        raise LeafError("it is no bytes")
     if len(data) > MAX_LEAF:
         raise LeafError(f"an audit entry of {len(data)} bytes: {MAX_LEAF} is the most")
     try:
-        found = _decode(data)
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise LeafError(f"the entry is no canonical JSON: {str(error)[:100]}") from error
+        found: dict[str, Any] = _decode_flat(data)  # type: ignore[assignment]
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        found = _read_nested(data)
+    for name in ("data", "commit"):
+        if not _known_keys.issuperset(found.get(name, ())):
+            _check_keys(found[name])
     if found["v"] != VERSION:
         raise LeafError(f"the entry has version {found['v']}, this FlowStone reads {VERSION}")
-    if canonical(found) != data:  # what the decoder has passed over is not here
+    if _encode(found) != data:  # what the decoder has passed over is not here
         raise LeafError("the entry is not in canonical form, or has unknown fields")
-    return found  # type: ignore[return-value]
+    return found
+
+
+def _read_nested(data: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = _decode(data)  # type: ignore[assignment]
+    except (ValueError, RecursionError) as error:
+        raise LeafError(f"the entry is no canonical JSON: {str(error)[:100]}") from error
+    _check(found, 0)
+    return found
 
 
 def _check(value: Any, depth: int) -> None:
@@ -164,3 +187,4 @@ def _no_float(text: str) -> Any:
 
 
 _decode = msgspec.json.Decoder(Fields, float_hook=_no_float).decode
+_decode_flat = msgspec.json.Decoder(Flat, float_hook=_no_float).decode

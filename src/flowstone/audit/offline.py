@@ -70,7 +70,7 @@ def verify_proof(
         if report.fields["origin"] != permanent(origin):
             report.find("foreign", f"the entry is of the log {report.fields['origin'][:100]!r}")
         signatures = SignatureCheck(signers)
-        signatures.take(proof.seq, report.fields, {})
+        signatures.take(proof.seq, leaf, report.fields, {})
         _take_signatures(report, signatures)
     except (ProofError, LeafError) as error:
         report.find("proof", error.message, todo=error.hint or "what is signed is the tree head of the proof")

@@ -1,8 +1,8 @@
 """Comparing the records with the log, both ways: each record has its entry, each entry its record, and they say the same.
 
 What the log tells is made again from the rows by the functions of ``acts`` and compared name by name. Which output is current is
-recomputed from the entries. Records from before the log began have no entry: all of them together have a digest in the entry with
-which it began.
+recomputed from the entries. Records from before the log began have no entry: those of each project have a digest in the entry
+with which auditing began.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from flowstone.audit import acts, approval_acts, approval_records, fold
+from flowstone.audit import acts, approval_records, fold
 from flowstone.audit.acts import micro
 from flowstone.audit.comparison import Comparison
 from flowstone.audit.findings import Findings
 from flowstone.audit.fold import Fold
-from flowstone.audit.told import Told, merged
+from flowstone.audit.told import Following, Line, Told, merged
 from flowstone.foundation.errors import DamagedError
 from flowstone.stores import audit_checks, audit_records
 from flowstone.stores.audit_records import MadeOutput
@@ -26,24 +26,24 @@ from flowstone.stores.records import OutputRecord
 ENDED = frozenset({"success", "partial", "failed", "cancelled"})
 
 
-def reconcile(connection: Connection, log: Fold, found: Findings, pruned: int = 0) -> dict[str, int]:
+def reconcile(connection: Connection, log: Fold, found: Findings, pruned: int = 0, project: str | None = None) -> dict[str, int]:
     """Compare every record with what was folded of the log; return how many of each kind there are.
 
-    At most *pruned* entries of the log are in an archive that was not read.
+    At most *pruned* entries of the log are in an archive that was not read. That another *project* does not audit is a notice.
     """
-    comparison = Comparison(log, found)
+    comparison = Comparison(log, found, pruned, project)
     compared = _compare_all(connection, comparison, found)
-    comparison.end(pruned)
+    comparison.end()
     return compared
 
 
-def unaudited(connection: Connection, log: Fold | None = None) -> dict[str, dict[str, Any]]:
-    """What is to be said of the records that *log* does not tell of when it begins, or begins again: see :func:`acts.begun`."""
+def unaudited(connection: Connection, project: str, log: Fold | None = None) -> dict[str, dict[str, Any]]:
+    """What is to be said of the records that *log* does not tell of when auditing begins in *project*: see :func:`acts.begun`."""
     with closing(Fold(connection)) as empty:
         found = Findings()
         comparison = Comparison(log or empty, found)
         _compare_all(connection, comparison, found)
-        return comparison.untold.summary()
+        return comparison.untold[project].summary()
 
 
 def _compare_all(connection: Connection, comparison: Comparison, found: Findings) -> dict[str, int]:
@@ -74,7 +74,7 @@ def _compare_all(connection: Connection, comparison: Comparison, found: Findings
 
 def _outputs(connection: Connection, comparison: Comparison) -> int:
     rows = (((made.record.id,), made) for made in audit_records.made_outputs(connection))
-    count = 0
+    count, gone_by = 0, Following(comparison.tales.every(fold.GONE), lambda line: _never_gone(comparison, line))
     for key, told, made in merged(comparison.tales.every(fold.OUTPUT), rows):
         if made is None:
             comparison.phantom("output", key, told)
@@ -83,21 +83,20 @@ def _outputs(connection: Connection, comparison: Comparison) -> int:
         record, name = made.record, f"output {made.record.id} ({made.record.asset})"
         asked = comparison.tales.get(fold.CANDIDATE, key[:1])
         first = told or asked
-        gone = _compare_gone(comparison, name, record, first)
+        gone = _compare_gone(comparison, name, record, first, gone_by.of(key))
         if first is None:
             act = _act_of(made)
-            comparison.untold.add("output", name, act._replace(data={**act.data, "gone": gone}))
+            comparison.untold[made.project].add("output", name, act._replace(data={**act.data, "gone": gone}))
             continue
         if asked is not None:
             first = asked
-            _compare_candidate(comparison, name, made, asked, told)
+            approval_records.compare_candidate(comparison, name, made, asked, told)
         comparison.tales.number((made.project, record.asset, record.partition), record.version, first.seq)
         if told is not None:
             _compare_made(comparison, name, made, told)
-    for place, version in comparison.tales.misnumbered(complete=not comparison.untold.count):
+    gone_by.end()
+    for place, version in comparison.tales.misnumbered(complete=not comparison.untold):
         comparison.strange(f"version {version} of {' '.join(place[1:])}".strip() + " is not in the order of the log", place[1])
-    for key, told in comparison.tales.every(fold.GONE):
-        comparison.phantom("bytes of output", key, told)
     for id in audit_records.stray_edges(connection):
         comparison.strange(f"lineage says what went into output {id}, which does not exist", id)
     for number, asset, output in audit_records.empty_successes(connection):
@@ -117,27 +116,19 @@ def _compare_made(comparison: Comparison, name: str, made: MadeOutput, told: Tol
         comparison.differ(name, f"materialization {made.materialization} says {made.end}, {told.where} success", told)
 
 
-def _compare_candidate(comparison: Comparison, name: str, made: MadeOutput, asked: Told, became: Told | None) -> None:
-    """Compare the row of a candidate with the request about it; one that *became* current was approved."""
-    id = asked.subject.partition(":")[2]
-    act = approval_acts.candidate_of(id, made.record, made.inputs)
-    comparison.compare(name, act, asked, made.project, made.record.run_id)
-    ended = comparison.tales.get(fold.NEWEST_OF, (id,)) or asked
-    if became is not None and ended.action != approval_acts.APPROVED and not comparison.may_have_gone_on(ended):
-        comparison.strange(f"{name} has become current, and nothing tells that {id} was approved", asked.subject)
-    elif became is None and ended.action == approval_acts.APPROVED:
-        comparison.strange(f"{name}: {id} was approved, and no entry tells that it became current", asked.subject)
+def _never_gone(comparison: Comparison, line: Line) -> None:
+    comparison.phantom("bytes of output", line.key, line.told)
 
 
-def _compare_gone(comparison: Comparison, name: str, record: OutputRecord, made: Told | None) -> list[Any]:
-    """Compare what became of an output's bytes; return what no entry tells of that, of an output of which none tells."""
-    told = comparison.tales.get(fold.GONE, (record.id,))
+def _compare_gone(comparison: Comparison, name: str, record: OutputRecord, made: Told | None, told: Told | None) -> list[Any]:
+    """Compare what became of an output's bytes with what is *told* of that; return what no entry tells of that, of an output
+    of which none tells.
+    """
     said = [record.gone, micro(record.gone_at) if record.gone_at is not None else None]
     if told is None:
         if record.gone and made is not None and not comparison.may_have_gone_on(made):
             comparison.strange(f"{name} says its bytes were {record.gone}, and no entry tells of that", record.id)
         return said
-    comparison.tales.remove(fold.GONE, (record.id,))
     signed = ["erased" if told.action == acts.ERASED else "collected", told.data.get("gone_at")]
     if said != signed:
         comparison.differ(name, f"gone = {said[0] or 'no'} at {said[1]}, {told.where} says {signed[0]} at {signed[1]}", told)
@@ -155,7 +146,7 @@ def _failures(connection: Connection, comparison: Comparison) -> int:
         act = acts.failed(row.id, row.asset, row.partition, row.reason, row.message, row.attempts, row.later)
         name = f"materialization {row.id} ({row.asset})"
         if told is None:
-            comparison.untold.add("failed", name, act)
+            comparison.untold[row.project].add("failed", name, act)
         else:
             comparison.compare(name, act, told, row.project, row.run_id)
             if (row.output, row.not_before) != ("", None):
@@ -177,18 +168,11 @@ def _pointers(connection: Connection, comparison: Comparison) -> int:
                 comparison.differ(name, f"there is none, {told.where} made it {signed}, and nothing has withdrawn that", told)
             elif output != signed:
                 comparison.differ(name, f"it is {output}, {told.where} made it {signed}", told)
-        elif _is_told_of(comparison, output):
+        elif comparison.tales.get(fold.OUTPUT, (output,)) is not None or approval_records.is_candidate(comparison, output):
             comparison.strange(f"{name} is {output}, the log says that none is", output)
-        elif not comparison.untold.count:  # else it may be from before the log began
+        elif key[0] not in comparison.untold:  # else it may be from before the log began
             comparison.strange(f"{name} is {output}, of which no entry tells", output)
     return count
-
-
-def _is_told_of(comparison: Comparison, output: str | None) -> bool:
-    """Whether the log tells of an output; not of a candidate that may have become current while auditing was switched off."""
-    asked = comparison.tales.get(fold.CANDIDATE, (output,))
-    told = comparison.tales.get(fold.OUTPUT, (output,)) is not None
-    return told or (asked is not None and not comparison.may_have_gone_on(asked))
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------------------
@@ -226,7 +210,7 @@ def _compare_end(connection: Connection, comparison: Comparison, row: dict[str, 
         if not comparison.may_have_gone_on(requested):
             comparison.strange(f"{id} says it has ended ({status}), and no entry tells of that", acts.of_run(id))
     else:
-        comparison.untold.add("run", id, act)
+        comparison.untold[row["project"]].add("run", id, act)
 
 
 def _compare_cancel(comparison: Comparison, row: dict[str, Any], requested: Told | None) -> None:
@@ -256,7 +240,7 @@ def _holds(connection: Connection, comparison: Comparison) -> int:
         signed = [released.data.get("released_at"), released.actor] if released is not None else None
         if told is None:
             data = {**act.data, "by": [hold.actor, hold.identity], "released": said if signed is None else None}
-            comparison.untold.add("hold", hold.id, act._replace(data=data))
+            comparison.untold[project].add("hold", hold.id, act._replace(data=data))
         else:
             comparison.compare(hold.id, act, told, project)
             comparison.compare_actor(hold.id, hold.actor, hold.identity, told)
@@ -285,15 +269,18 @@ def _decisions(connection: Connection, comparison: Comparison) -> int:
             is_cleared = told.action == acts.GROUP_REOPENED and (row.decided_at, row.decided_by, row.identity) == (None, "", "")
             if not is_cleared:  # a group that is opened again has no decision any more; who opened it the entry alone tells
                 comparison.compare_actor(name, row.decided_by, row.identity, told)
-        elif (row.status != "open" or row.decided_at is not None) and not _is_older(comparison.log, row.project, row.decided_at):
+        elif (row.status != "open" or row.decided_at is not None) and not _is_older(comparison, row.project, row.decided_at):
             comparison.strange(f"{name} is {row.status}, and no entry tells who decided so", acts.of_group(row.fingerprint))
     return count
 
 
-def _is_older(log: Fold, project: str, at: int | None) -> bool:
+def _is_older(comparison: Comparison, project: str, at: int | None) -> bool:
     """Whether what has that time may be from before the log began, or from while it was switched off."""
-    since = log.begun.data.get("since") if log.begun is not None and log.begun.data.get("unaudited") else None
-    return project in log.gaps or (at is not None and isinstance(since, int) and micro(at) <= since)
+    begun = comparison.log.begun.get(project)
+    if project in comparison.log.gaps or comparison.is_silent(project):
+        return True
+    since = begun.data.get("since") if begun is not None and begun.data.get("unaudited") else None
+    return at is not None and isinstance(since, int) and micro(at) <= since
 
 
 def _definitions(connection: Connection, comparison: Comparison) -> int:
@@ -306,7 +293,7 @@ def _definitions(connection: Connection, comparison: Comparison) -> int:
         count += 1
         act, name = acts.pipeline_changed(key[1], key[2], text, {}), f"definition {key[2][:12]} of {key[1]}"
         if told is None:
-            comparison.untold.add("definition", name, act)
+            comparison.untold[key[0]].add("definition", name, act)
         else:
             comparison.compare(name, act, told, key[0])
     return count

@@ -32,9 +32,16 @@ def rotate(keeper: Keeper, reason: str) -> Rotated:
 
     Broken off at any point, it is done by rotating again, and until then whatever was signed is still trusted.
     """
+    _key(keeper)
+    with keeper.sealer.state.rotating():
+        done = _rotate(keeper, reason)
+    keeper.anchors.write()
+    return done
+
+
+def _rotate(keeper: Keeper, reason: str) -> Rotated:
     state = keeper.sealer.state
-    old = _key(keeper)
-    new = state.next_key(keeper.origin)
+    old, new = _key(keeper), state.next_key(keeper.origin)
     keeper.sealer.seal()
     for _ in range(TRIES):
         act = Act(KEYS_ROTATED, LOG, "success", {"old": str(old.public), "new": str(new.public)}, {"reason": reason})
@@ -57,7 +64,6 @@ def rotate(keeper: Keeper, reason: str) -> Rotated:
         state.take_next_key()
         closed = [pin._replace(until=last.size, until_incarnation=number) if pin.until is None else pin for pin in pins]
         state.pin([*closed, pinned])
-    keeper.anchors.write()
     return Rotated(old.public, new.public, head.head.size, head.note)
 
 

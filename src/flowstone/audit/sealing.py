@@ -52,10 +52,11 @@ class Sealer:
 
     def require_log_goes_on(self) -> None:
         """Raise :class:`RollbackDetectedError` when the database does not go on from what was signed here."""
+        note = self.state.head()  # before the database is asked: others commit first, and remember after that
         with self._database.transaction() as tx:
             incarnations = audit.incarnations(tx)
             if incarnations:
-                self._check_remembered(tx, incarnations[-1][1], audit.last_head(tx))
+                self._check_remembered(tx, incarnations[-1][1], audit.last_head(tx), note)
 
     def _seal_batch(self, signers: Sequence[Signer] | None, *, anew: bool) -> Sealed | None:
         with self._database.transaction(power=True) as tx:
@@ -65,7 +66,7 @@ class Sealer:
                 return None
             origin, last = incarnations[-1][1], audit.last_head(tx)
             if not anew:
-                self._check_remembered(tx, origin, last)
+                self._check_remembered(tx, origin, last, self.state.head())
             entries = audit.unsealed(tx)
             if not entries:
                 return None
@@ -99,11 +100,10 @@ class Sealer:
             self.state.pin([PinnedKey(signer.public, 0, None)])
         return [signer]
 
-    def _check_remembered(self, tx: Transaction, origin: str, last: AuditHeadRecord | None) -> None:
+    def _check_remembered(self, tx: Transaction, origin: str, last: AuditHeadRecord | None, note: str | None) -> None:
         """Refuse a database whose log is another one, or does not go on from the newest head that was made here."""
         if permanent(origin) != self.origin:
             raise RollbackDetectedError(f"the database has the audit log {origin}, not {self.origin}", hint=_RESTORED)
-        note = self.state.head()
         if note is None:
             return
         remembered = head_in(note)

@@ -37,7 +37,7 @@ class SignatureCheck:
         self._unknown: dict[str, int] = {}
         self._unlisted = 0
 
-    def take(self, seq: int | None, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:
+    def take(self, seq: int | None, leaf: bytes, fields: Mapping[str, Any], disclosed: Mapping[str, str]) -> None:  # noqa: ARG002
         """Take the next entry."""
         if seq is not None:
             self._is_whole, self._next = self._is_whole and seq == self._next, seq + 1

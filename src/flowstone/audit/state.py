@@ -10,18 +10,18 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from flowstone.audit.note import PublicKey, Signer, TreeHead, parse, public_key, tree_head
 from flowstone.audit.origins import incarnation
 from flowstone.foundation.errors import AuditError, ProofError
 from flowstone.foundation.serialize import from_json, to_json
 
-KEY, NEXT_KEY, KEYS, HEAD, ANCHORS, LOCK = "key", "key.next", "keys", "head", "anchors", "lock"
+KEY, NEXT_KEY, KEYS, HEAD, ANCHORS, LOCK, ROTATING = "key", "key.next", "keys", "head", "anchors", "lock", "rotating"
 LOCK_SECONDS = 10.0
 VARIABLE = "FLOWSTONE_STATE_HOME"
 
@@ -58,6 +58,21 @@ class State:
         if signer is None:
             raise AuditError(f"a new key cannot be kept in {self.folder}", hint="make it writable for this user")
         return signer
+
+    @contextmanager
+    def rotating(self) -> Iterator[None]:
+        """Keep everybody else from replacing the key meanwhile; raises :class:`AuditError` when somebody else does not end."""
+        lock = FileLock(self.folder / ROTATING, timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise AuditError(f"another process replaces the key in {self.folder}", hint="try again when it has ended") from error
+        except OSError as error:
+            raise AuditError(f"a new key cannot be kept in {self.folder}", hint="make it writable for this user") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def take_next_key(self) -> None:
         """Put the next key in the place of the one there is."""
@@ -163,9 +178,9 @@ def state_folder(variables: Mapping[str, str] = os.environ) -> Path:
     return base / "audit"
 
 
-def state_of(origin: str, variables: Mapping[str, str] = os.environ) -> State:
-    """What this user keeps of the log *origin*."""
-    return State(state_folder(variables) / folder_name(origin))
+def state_of(origin: str, variables: Mapping[str, str] = os.environ, *, folder: Path | None = None) -> State:
+    """What this user keeps of the log *origin*; *folder* is another one than this user's folder of logs."""
+    return State((folder or state_folder(variables)) / folder_name(origin))
 
 
 def folder_name(origin: str) -> str:

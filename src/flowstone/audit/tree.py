@@ -6,13 +6,13 @@ The tree of ``n`` leaves has the largest power of two smaller than ``n`` on its 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256 as _sha256
 
 from flowstone.foundation.errors import ProofError
 
 HASH_BYTES = 32
-EMPTY = hashlib.sha256(b"").digest()
+EMPTY = _sha256(b"").digest()
 """The root of the tree without leaves."""
 
 Subtree = Callable[[int, int], bytes]
@@ -21,12 +21,12 @@ Subtree = Callable[[int, int], bytes]
 
 def hash_leaf(leaf: bytes) -> bytes:
     """The hash of a leaf's bytes."""
-    return hashlib.sha256(b"\x00" + leaf).digest()
+    return _sha256(b"\x00" + leaf).digest()
 
 
 def hash_children(left: bytes, right: bytes) -> bytes:
     """The hash of an inner node."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return _sha256(b"\x01" + left + right).digest()
 
 
 class Frontier:
@@ -43,11 +43,11 @@ class Frontier:
 
     def add(self, leaf_hash: bytes) -> None:
         """Add a leaf by its hash."""
-        size, node = self.size, leaf_hash
+        size, peaks, node = self.size, self.peaks, leaf_hash
         while size & 1:
-            node = hash_children(self.peaks.pop(), node)
+            node = _sha256(b"\x01" + peaks.pop() + node).digest()
             size >>= 1
-        self.peaks.append(node)
+        peaks.append(node)
         self.size += 1
 
     def root(self) -> bytes:

@@ -7,6 +7,7 @@ first one. Whether the records are those the log tells of is compared in ``recon
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from flowstone.audit.inspection import Checked, Inspection, Reader
 from flowstone.audit.origins import of_incarnation, permanent
@@ -98,45 +99,44 @@ def _check_incarnations(connection: Connection, checked: Checked) -> None:
 def _check_sealed(connection: Connection, checked: Checked, inspection: Inspection, promises: Promises) -> None:
     """Read the order from its beginning."""
     frontier = Frontier()
-    page, inspection.beside = audit_checks.sealed_page(connection)
-    while page:
+    for page, beside in audit_checks.sealed(connection):
+        inspection.beside = beside
         for row in page:
-            if row.seq != frontier.size:
-                frontier = _skipped(checked, row, frontier)
+            seq, leaf_hash = row[0], row[2]
+            if seq != frontier.size:
+                frontier = _skipped(checked, seq, frontier)
             at = inspection.look_at_sealed(row)
-            if row.seq == frontier.size:
-                frontier.add(row.leaf_hash if type(row.leaf_hash) is bytes else bytes(HASH_BYTES))
+            if seq == frontier.size:
+                frontier.add(leaf_hash if type(leaf_hash) is bytes else bytes(HASH_BYTES))
             if frontier.size >= promises.next_size:
                 promises.reached(frontier)
                 if at is not None and promises.signed_size == frontier.size:
                     checked.signed_at = at * 1_000
-        page, inspection.beside = audit_checks.sealed_page(connection, page[-1].seq)
     checked.entries, checked.root = frontier.size, frontier.root()
 
 
-def _skipped(checked: Checked, row: Stored, frontier: Frontier) -> Frontier:
+def _skipped(checked: Checked, seq: Any, frontier: Frontier) -> Frontier:
     """Tell of a hole in the order, and go on behind it; no root can come out right any more."""
-    checked.find("gap", f"the order has no entry {frontier.size}: {str(row.seq)[:30]} follows", todo="compare with an anchor")
-    if type(row.seq) is not int or row.seq < frontier.size:
+    checked.find("gap", f"the order has no entry {frontier.size}: {str(seq)[:30]} follows", todo="compare with an anchor")
+    if type(seq) is not int or seq < frontier.size:
         return frontier
-    return Frontier(row.seq, [bytes(HASH_BYTES)] * row.seq.bit_count())
+    return Frontier(seq, [bytes(HASH_BYTES)] * seq.bit_count())
 
 
 def _check_unsealed(connection: Connection, checked: Checked, inspection: Inspection) -> None:
     """Read what is not sealed: what waits for the sealer, and what was put among what is sealed."""
     last, is_sqlite = audit_checks.last_sealed_entry(connection), connection.dialect.name == "sqlite"
-    page, inspection.beside = audit_checks.unsealed_page(connection)
-    while page:
-        waiting = set() if is_sqlite else audit_checks.waits(connection, [row.entry for row in page])
-        for row in page:
-            at = inspection.look_at(row, f"the unsealed entry {row.entry}")
+    for page, beside in audit_checks.unsealed(connection):
+        inspection.beside = beside
+        waiting = set() if is_sqlite else audit_checks.waits(connection, [row[1] for row in page])
+        for row in map(Stored._make, page):
+            at = inspection.look_at(row)
             if not (row.entry > last if is_sqlite else row.entry in waiting):
                 told = f"the entry {row.entry} ({row.action} of {row.subject}) has no place, and does not wait for one"
                 checked.find("inserted", f"{told}: it was put there past FlowStone", str(row.subject))
             checked.unsealed += 1
             if at is not None:
                 checked.oldest_unsealed = min(checked.oldest_unsealed or at * 1_000, at * 1_000)
-        page, inspection.beside = audit_checks.unsealed_page(connection, page[-1].entry)
     if not is_sqlite:
         for entry, is_there in audit_checks.wrongly_pending(connection):
             told = "it is sealed already" if is_there else "it is not there any more: it was deleted before it was sealed"
@@ -145,8 +145,8 @@ def _check_unsealed(connection: Connection, checked: Checked, inspection: Inspec
 
 def _check_sequences(connection: Connection, checked: Checked) -> None:
     """Compare the versions of each subject with each other and with their places."""
-    checked.subjects = audit_checks.count_subjects(connection)
-    for found in audit_checks.broken_sequences(connection):
+    checked.subjects, broken = audit_checks.sequences(connection)
+    for found in broken:
         if not found.are_without_gap or (found.first != 1 and not checked.pruned_below):
             told = f"{found.subject} has {found.entries} entries, of versions {found.first} to {found.last}: some are missing"
             checked.find("sequence", told, str(found.subject))

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 from flowstone.assets.due import Deadline, DueAgain, DueDays, due_times
 from flowstone.assets.keys import encode_key
 from flowstone.events.catalogue import AssetOverdue
-from flowstone.foundation.clock import as_datetime
+from flowstone.foundation.clock import DAY, as_datetime
 from flowstone.foundation.serialize import to_json
-from flowstone.foundation.settings import DAY
 from flowstone.stores import overdue, pipelines
 from flowstone.stores.database import Connection, Database
 from flowstone.stores.records import OverdueRecord, PipelineRecord

@@ -40,9 +40,7 @@ NEEDED = ("cyclonedx", "license_expression", "packaging", "jinja2", "matplotlib"
 @click.option("--kill", is_flag=True, help="Instead: kill a small run with -9 in the middle, and go on with it.")
 @click.option("--tamper", is_flag=True, help="Instead: change a result and its record in a copy, and find that out.")
 @click.pass_context
-def demo(
-    ctx: click.Context, folder: Path | None, python: str | None, yes: bool, quiet: bool, kill: bool, tamper: bool
-) -> None:
+def demo(ctx: click.Context, folder: Path | None, python: str | None, yes: bool, quiet: bool, kill: bool, tamper: bool) -> None:
     """Write a project into FOLDER and run it. Run it twice: the second run reuses what it can.
 
     FOLDER is ./flowstone-demo, ./flowstone-kill with --kill, or ./flowstone-tamper with --tamper.

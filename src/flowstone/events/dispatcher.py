@@ -50,12 +50,15 @@ class Dispatcher:
         queued: bool = False,
         capacity: int = 10_000,
         patient: bool = False,
+        linger: float = 0.0,
     ) -> None:
         """Call *handler* with every event of *events*: classes, names, or name prefixes that end in ``*``.
 
         Inline handlers run in the emitting thread and may delay it; *queued* ones run in a thread of their own behind a
-        queue of *capacity* events, dropping (and counting) what does not fit. A *patient* one waits for nothing: what makes it
-        slow is a busy machine, and it is not put in quarantine for that. Raises :class:`HandlerError` for an id in use.
+        queue of *capacity* events, dropping (and counting) what does not fit; one that may *linger* handles together what comes
+        in so many seconds: a thread that works all the time slows down the one that emits. A *patient* one waits for nothing:
+        what makes it slow is a busy machine, and it is not put in quarantine for that. Raises :class:`HandlerError` for an id
+        in use.
         """
         patterns = tuple(_pattern(item) for item in ([events] if isinstance(events, (str, type)) else events))
         if not patterns:
@@ -67,7 +70,9 @@ class Dispatcher:
         with self._lock:
             if id in self._handlers:
                 raise HandlerError(f"handler {id!r} is already attached", hint=f"detach({id!r}) first, or choose another id")
-            made = QueuedHandler(id, patterns, handler, self, capacity) if queued else Handler(id, patterns, handler, self)
+            made = (
+                QueuedHandler(id, patterns, handler, self, capacity, linger) if queued else Handler(id, patterns, handler, self)
+            )
             made.patient = patient
             self._handlers = {**self._handlers, id: made}
             self._table = {}

@@ -170,10 +170,16 @@ class QueuedHandler(Handler):
     queued = True
 
     def __init__(
-        self, id: str, patterns: tuple[str, ...], function: Callable[[Event], Any], dispatcher: Surroundings, capacity: int
+        self,
+        id: str,
+        patterns: tuple[str, ...],
+        function: Callable[[Event], Any],
+        dispatcher: Surroundings,
+        capacity: int,
+        linger: float = 0.0,
     ) -> None:
         super().__init__(id, patterns, function, dispatcher)
-        self._capacity = capacity
+        self._capacity, self._linger = capacity, linger
         self._accepted = self._abandoned = 0
         self._closed = False
         self.renew()
@@ -183,7 +189,7 @@ class QueuedHandler(Handler):
         """Begin with an empty queue and no thread; after a fork, what was waiting is the parent's."""
         self._queue: queue.Queue[tuple[Event, int] | None] = queue.Queue(self._capacity)
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock, self._hurry = threading.Lock(), threading.Event()
         self._accepted = self.calls + self.skipped + self._abandoned
 
     def waiting(self) -> int:
@@ -217,6 +223,7 @@ class QueuedHandler(Handler):
         with self._lock:
             self._closed = True
             thread = self._thread
+        self._hurry.set()
         if thread is None or thread is threading.current_thread():
             return
         try:
@@ -233,6 +240,16 @@ class QueuedHandler(Handler):
                 return
 
     def _work(self) -> None:
-        while not (self._closed and self._queue.empty()) and (waiting := self._queue.get()) is not None:
-            happened, self._dispatcher.depth.value = waiting
-            super().handle(happened)
+        while not (self._closed and self._queue.empty()):
+            waiting = self._queue.get()
+            if self._linger:
+                self._hurry.wait(self._linger)
+            while waiting is not None:
+                happened, self._dispatcher.depth.value = waiting
+                super().handle(happened)
+                try:
+                    waiting = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            else:
+                return

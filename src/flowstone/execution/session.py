@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowstone.assets.asset import AnyAsset
@@ -88,15 +88,7 @@ class Session:
         for step in self.plan.steps:
             asset = self.pipeline[step.asset]
             if asset.version is not None and step.place not in self.schedule.endings:
-                self._versions[step.place] = self._ask(asset, step)
-
-    def _ask(self, asset: AnyAsset, step: Step) -> str | Exception:
-        try:
-            return source_version(asset, decode_key(step.partition), self.config_of(asset))
-        except SystemExit as error:
-            return ExecutionError(f"the version function of source {asset.name!r} raised SystemExit({error})")
-        except Exception as error:  # noqa: BLE001 - user code; the step's attempt fails with it
-            return error
+                self._versions[step.place] = _version_now(asset, step, self.config_of)
 
     def config_of(self, asset: AnyAsset) -> Mapping[str, Any]:
         """The config values the asset declares, secrets resolved now."""
@@ -118,7 +110,7 @@ class Session:
         asset = self.pipeline[step.asset]
         version = self._versions.get(step.place, "")
         if isinstance(version, Exception) and step.place in self.steps.tries:
-            version = self._versions[step.place] = self._ask(asset, step)
+            version = self._versions[step.place] = _version_now(asset, step, self.config_of)
         refused = version if isinstance(version, Exception) else None
         inputs, missing = self._inputs(step)
         if missing:
@@ -296,6 +288,16 @@ class Session:
             self.schedule.wait(place)
         elif settled.retry_at is not None:
             self.schedule.delay(place, settled.retry_at)
+
+
+def _version_now(asset: AnyAsset, step: Step, config_of: Callable[[AnyAsset], Mapping[str, Any]]) -> str | Exception:
+    """What a source's version function gives, or raises: then the step's attempt fails with it."""
+    try:
+        return source_version(asset, decode_key(step.partition), config_of(asset))
+    except SystemExit as error:
+        return ExecutionError(f"the version function of source {asset.name!r} raised SystemExit({error})")
+    except Exception as error:  # noqa: BLE001 - user code
+        return error
 
 
 def as_output(record: OutputRecord) -> Output:

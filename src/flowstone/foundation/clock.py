@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 NANOSECONDS = 1_000_000_000
+DAY = 86_400 * NANOSECONDS
 
 
 class Clock(Protocol):

@@ -9,173 +9,31 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowstone.foundation import channels as channels_
 from flowstone.foundation.channels import ChannelSettings
-from flowstone.foundation.checks import (
-    ALL,
-    a_count_or_all,
-    a_flag,
-    a_length,
-    a_length_or_all,
-    a_number,
-    a_secret,
-    a_text,
-    one_of,
-    patterns,
-    texts,
-)
-from flowstone.foundation.clock import NANOSECONDS
+from flowstone.foundation.checks import ALL
 from flowstone.foundation.durations import parse_duration, show_duration
 from flowstone.foundation.errors import SettingsError, did_you_mean
-from flowstone.foundation.people import MACHINES, ApprovalSettings, groups
+from flowstone.foundation.people import ApprovalSettings
+from flowstone.foundation.setting_groups import (
+    AuditSettings,
+    LogSettings,
+    MetricSettings,
+    OutputSettings,
+    RetentionSettings,
+    RunSettings,
+    TelemetrySettings,
+)
+from flowstone.foundation.setting_keys import KEYS
 
 FILES = ("flowstone.toml", "pyproject.toml")
 PREFIX = "FLOWSTONE_"
-DAY = 86_400 * NANOSECONDS
 OTHER_VARIABLES = frozenset({"FLOWSTONE_ENV", "FLOWSTONE_ACTOR", "FLOWSTONE_DEBUG", "FLOWSTONE_STATE_HOME"})
-
-
-class Key(NamedTuple):
-    """A setting: how its value is checked, its default, and what it means."""
-
-    parse: Callable[[str, Any], Any]
-    default: Any
-    doc: str
-
-
-KEYS: dict[str, Key] = {
-    "project": Key(a_text, None, "namespace of all keys; default: the name of the settings folder"),
-    "pipeline": Key(a_text, None, "FILE_OR_MODULE[:NAME] of the pipeline; default: pipeline.py here or above"),
-    "home": Key(
-        a_text,
-        None,
-        "folder of everything FlowStone keeps; default: .flowstone beside the settings file, else beside the pipeline",
-    ),
-    "database.url": Key(
-        a_text, None, "where facts are stored, sqlite:////path/file.db or postgresql://user@host/name; default: sqlite in home"
-    ),
-    "outputs.path": Key(a_text, None, "where the files IO manager stores; default: outputs in the home folder"),
-    "outputs.manager": Key(one_of("files", "memory"), "files", "the IO manager of assets that name none"),
-    "outputs.durability": Key(
-        one_of("process", "power"), "process", "process: outputs and records survive kill -9; power: also losing power"
-    ),
-    "run.executor": Key(one_of("inline", "thread", "process"), "inline", "where assets are computed that do not say so"),
-    "run.jobs": Key(a_count_or_all, ALL, "how many attempts run at once in a run, or all: what suits the executor"),
-    "run.grace": Key(a_length, "10s", "how long what runs may still finish when flowstone run is asked to stop (SIGTERM)"),
-    "logs.level": Key(
-        one_of("debug", "info", "warning", "error"), "warning", "least level of FlowStone's log lines on standard error"
-    ),
-    "logs.format": Key(one_of("console", "json"), "console", "shape of FlowStone's log lines on standard error"),
-    "logs.max_lines": Key(a_number, 10_000, "captured lines kept of one attempt"),
-    "logs.max_run_lines": Key(a_number, 100_000, "captured lines kept of one run, of all its attempts together"),
-    "retention.outputs": Key(a_count_or_all, 3, "versions kept of each asset and partition, or all"),
-    "retention.events": Key(a_length_or_all, "90d", "how long the events of a run are kept after its end, or all"),
-    "retention.logs": Key(a_length_or_all, "30d", "how long the captured lines of a run are kept after its end, or all"),
-    "retention.errors": Key(a_length_or_all, ALL, "how long the errors of a run are kept after its end, or all"),
-    "audit.enabled": Key(a_flag, True, "whether every change has its entry in the audit log"),
-    "audit.name": Key(a_text, None, "the beginning of the log's origin, for people; default: the name of this machine"),
-    "audit.seal": Key(
-        one_of("auto", "tick"),
-        None,
-        "who seals the audit log: auto, whoever writes, or tick, flowstone tick and flowstone audit seal alone; "
-        "default: auto on SQLite, tick on PostgreSQL",
-    ),
-    "audit.strict": Key(a_flag, False, "whether nothing runs while the audit log does not go on from what was signed before"),
-    "audit.anchors": Key(
-        texts, (), "where signed tree heads of the audit log are kept as well: file:/a/folder of another volume, or log"
-    ),
-    "audit.require_approval_for_weakening": Key(
-        a_flag, False, "whether an asset whose gate protects less than when it was last computed waits for those it asked before"
-    ),
-    "approvals.allow_asserted": Key(
-        a_flag,
-        False,
-        "whether who only says who they are (--as, FLOWSTONE_ACTOR) may decide, be one of a quorum, or of four eyes",
-    ),
-    "approvals.allowed_signers": Key(
-        a_text, None, "file of the SSH keys that people sign decisions with, as ssh-keygen(1) describes ALLOWED SIGNERS"
-    ),
-    "approvals.groups": Key(groups, {}, "the people of each group, as a table of lists of names; in a variable as JSON"),
-    "approvals.machines": Key(texts, MACHINES, "names of who requests runs and is no person: four eyes then needs two people"),
-    "metrics.max_series": Key(
-        a_number, 1_000, "sets of label values a metric may have; what is beyond is counted under __overflow__"
-    ),
-    "metrics.token": Key(a_secret, None, "secret:NAME of the token that who scrapes must bring; needed beyond this machine"),
-    "telemetry.otel": Key(
-        one_of("auto", "on", "off"), "auto", "OpenTelemetry; auto: where it is set up, or its environment variables ask for it"
-    ),
-    "redaction.patterns": Key(patterns, (), "further regular expressions to mask in events, errors and captured lines"),
-}
-
-
-@dataclass(frozen=True)
-class OutputSettings:
-    """Where values go."""
-
-    path: Path
-    manager: str
-    durability: str
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How runs are worked on; ``jobs`` is ``None`` where the executor decides, ``grace`` is in nanoseconds."""
-
-    executor: str = "inline"
-    jobs: int | None = None
-    grace: int = 10 * NANOSECONDS
-
-
-@dataclass(frozen=True)
-class LogSettings:
-    """Log lines: FlowStone's own and the captured ones."""
-
-    level: str
-    format: str
-    max_lines: int
-    max_run_lines: int = 100_000
-
-
-@dataclass(frozen=True)
-class MetricSettings:
-    """Figures told of events."""
-
-    max_series: int = 1_000
-    token: str | None = None
-
-
-@dataclass(frozen=True)
-class TelemetrySettings:
-    """What others are told: ``otel`` is ``auto``, ``on`` or ``off``."""
-
-    otel: str = "auto"
-
-
-@dataclass(frozen=True)
-class RetentionSettings:
-    """What is kept: versions of outputs, and nanoseconds after a run's end; ``None`` is all."""
-
-    outputs: int | None = 3
-    events: int | None = 90 * DAY
-    logs: int | None = 30 * DAY
-    errors: int | None = None
-
-
-@dataclass(frozen=True)
-class AuditSettings:
-    """The audit log: ``anchors`` are places outside this machine's reach, ``seal`` is ``auto`` or ``tick``."""
-
-    anchors: tuple[str, ...] = ()
-    enabled: bool = True
-    name: str | None = None
-    seal: str = "auto"
-    strict: bool = False
-    require_approval_for_weakening: bool = False
 
 
 @dataclass(frozen=True)
@@ -319,7 +177,9 @@ def _run(parsed: Mapping[str, Any]) -> RunSettings:
 
 
 def _audit(parsed: Mapping[str, Any], url: str) -> AuditSettings:
-    values = {name: parsed[f"audit.{name}"] for name in ("anchors", "enabled", "name", "strict", "require_approval_for_weakening")}
+    values = {
+        name: parsed[f"audit.{name}"] for name in ("anchors", "enabled", "name", "strict", "require_approval_for_weakening")
+    }
     return AuditSettings(**values, seal=parsed["audit.seal"] or ("auto" if url.startswith("sqlite") else "tick"))
 
 

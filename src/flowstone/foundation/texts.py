@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -15,6 +16,11 @@ def storable(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\\x00")
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def harmless(values: Mapping[str, Any]) -> dict[str, Any]:
+    """*values* with the texts no database holds escaped."""
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def storable_in(value: Any) -> Any:

@@ -19,11 +19,18 @@ def given(annotation: Any) -> Any:
     return annotation
 
 
+def _is_plain(annotation: Any) -> bool:
+    """Whether it is a class and nothing else, as most annotations are: it stands for itself."""
+    return type(annotation) is type and annotation is not object and annotation is not inspect.Parameter.empty
+
+
 def wanted(annotation: Any) -> Any:
     """Return the one type *annotation* stands for: aliases, ``Annotated``, ``NewType`` and ``| None`` are looked through.
 
     ``Any`` for ``object``; a union of several types stays as it is; ``None`` if nothing is asked for.
     """
+    if _is_plain(annotation):
+        return annotation
     annotation = given(annotation)
     if annotation is None or annotation is Any or annotation is object:
         return None if annotation is None else Any
@@ -42,6 +49,8 @@ def wanted(annotation: Any) -> Any:
 
 def class_of(annotation: Any) -> type | None:
     """Return the class behind a wanted type (``list`` for ``list[int]``), or ``None``."""
+    if _is_plain(annotation):
+        return typing.cast("type", annotation)
     origin = typing.get_origin(annotation) or annotation
     return origin if isinstance(origin, type) else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BigInteger, Delete, Select, bindparam, column, delete, func, insert, select, table
@@ -30,6 +31,7 @@ def unavailable(error: FlowStoneError) -> AuditUnavailableError:
 
 
 _insert_entry = Inserting(audit_entry, "id", failure=unavailable)
+_entry_row = itemgetter(*_insert_entry.names)
 _insert_numbered = numbering(audit_entry)
 _insert_disclosure = Inserting(audit_disclosure, failure=unavailable)
 _insert_seal = Inserting(audit_seal)
@@ -56,7 +58,7 @@ def _telling(tx: Transaction) -> Iterator[None]:
 
 def add(tx: Transaction, values: dict[str, Any]) -> None:
     """Append an entry with the transaction's other rows; *values* by column."""
-    tx.add_row(_insert_entry, *(values[name] for name in _insert_entry.names))
+    tx.add_row(_insert_entry, *_entry_row(values))
 
 
 def add_now(tx: Transaction, values: dict[str, Any], disclosures: Iterable[tuple[str, bytes, str]]) -> None:
@@ -223,6 +225,12 @@ def sealed_leaves(tx: Transaction, begin: int, end: int) -> Iterator[tuple[bytes
             yield None if leaf is None else bytes(leaf), bytes(leaf_hash)
 
 
+def _anchored() -> Select[Any]:
+    own = (audit_anchor.c.size == bindparam("size"), audit_anchor.c.sink == bindparam("sink"))
+    return select(audit_anchor.c.size).where(*own)
+
+
 def add_anchor(tx: Transaction, size: int, sink: str, receipt: str, at: int) -> None:
-    """Note that a sink has accepted the head of that size."""
-    tx.execute(_insert_anchor, {"size": size, "sink": sink, "receipt": receipt, "at": at})
+    """Note that a sink has accepted the head of that size, unless somebody else has noted it."""
+    if tx.execute(_anchored, {"size": size, "sink": sink}).fetchone() is None:
+        tx.compete(_insert_anchor, {"size": size, "sink": sink, "receipt": receipt, "at": at})

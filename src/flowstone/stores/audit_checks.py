@@ -6,8 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, Select, Table, and_, exists, func, or_, select, type_coerce
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    type_coerce,
+)
 from sqlalchemy.types import NullType
 
 from flowstone.foundation.errors import DamagedError
@@ -39,11 +54,12 @@ def telling_damage() -> Iterator[None]:
     """Raise :class:`DamagedError` where the database says that it is damaged; any other error is itself."""
     try:
         yield
-    except DBAPIError as error:
-        name, state = str(getattr(error.orig, "sqlite_errorname", "")), str(getattr(error.orig, "sqlstate", None) or "")
+    except Exception as error:
+        raised = getattr(error, "orig", error)  # rows are fetched from the driver, past the one that wraps its errors
+        name, state = str(getattr(raised, "sqlite_errorname", "")), str(getattr(raised, "sqlstate", None) or "")
         if not name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) and not state.startswith("XX"):
             raise
-        raise DamagedError(f"the database cannot be read to its end: {error.orig}") from error
+        raise DamagedError(f"the database cannot be read to its end: {raised}") from error
 
 
 def strange_values(connection: Connection, tables: Sequence[Table]) -> list[str]:
@@ -52,6 +68,9 @@ def strange_values(connection: Connection, tables: Sequence[Table]) -> list[str]
         return []
     found = []
     for table in tables:
+        is_any = or_(*(func.typeof(column).not_in(_types_of(column)) for column in table.columns))
+        if not connection.execute(select(literal(1)).select_from(table).where(is_any).limit(1)).first():
+            continue
         strange = [func.coalesce(func.sum(func.typeof(column).not_in(_types_of(column))), 0) for column in table.columns]
         counts = connection.execute(select(*strange).select_from(table)).one()
         found += [f"{table.name}.{column.name}" for column, count in zip(table.columns, counts, strict=True) if count]
@@ -94,29 +113,42 @@ class Beside(NamedTuple):
     redacted: dict[int, set[str]]
 
 
-def sealed_page(connection: Connection, after: int = _BEFORE_ALL) -> tuple[list[Stored], Beside]:
-    """A page of the places after *after*, each with its entry."""
+Row = tuple[Any, ...]
+"""The values of a :class:`Stored` as the driver gives them: a log has many."""
+
+
+def sealed(connection: Connection) -> Iterator[tuple[list[Row], Beside]]:
+    """The places in their order, each with its entry, a page at a time."""
     joined = audit_seal.outerjoin(audit_entry, audit_entry.c.id == audit_seal.c.entry)
     query = select(audit_seal.c.seq, audit_seal.c.entry, _raw(audit_seal.c.leaf_hash), *_COLUMNS).select_from(joined)
-    rows = connection.execute(query.where(audit_seal.c.seq > after).order_by(audit_seal.c.seq).limit(PAGE)).all()
-    page = list(map(Stored._make, rows))
-    return page, _beside(connection, page)
+    yield from _pages(connection, query, audit_seal.c.seq, 0)
 
 
-def unsealed_page(connection: Connection, after: int = _BEFORE_ALL) -> tuple[list[Stored], Beside]:
-    """A page of the entries that have no place yet and a greater number than *after*."""
-    unsealed = ~exists().where(audit_seal.c.entry == audit_entry.c.id)
-    query = select(audit_entry.c.id, *_COLUMNS).where(audit_entry.c.id > after, unsealed).order_by(audit_entry.c.id).limit(PAGE)
-    page = [Stored(None, row[0], None, *row[1:]) for row in connection.execute(query)]
-    return page, _beside(connection, page)
+def unsealed(connection: Connection) -> Iterator[tuple[list[Row], Beside]]:
+    """The entries that have no place yet, in the order of their numbers, a page at a time."""
+    query = select(null(), audit_entry.c.id, null(), *_COLUMNS)
+    query = query.where(~exists().where(audit_seal.c.entry == audit_entry.c.id))
+    yield from _pages(connection, query, audit_entry.c.id, 1)
 
 
-def _beside(connection: Connection, page: list[Stored]) -> Beside:
+def _pages(connection: Connection, query: Select[Any], key: Column[Any], at: int) -> Iterator[tuple[list[Row], Beside]]:
+    """The pages of *query* in the order of *key*, which is its column *at*."""
+    last = _BEFORE_ALL
+    while True:
+        result = connection.execute(query.where(key > last).order_by(key).limit(PAGE))
+        page = list(result.cursor.fetchall())
+        result.close()
+        if not page:
+            return
+        yield page, _beside(connection, page)
+        last = page[-1][at]
+
+
+def _beside(connection: Connection, page: list[Row]) -> Beside:
     """Ask by the span of the page's numbers, which lie close together: what is of no entry of the page is asked for in vain."""
     beside = Beside({}, {})
-    if not page:
-        return beside
-    first, last = min(row.entry for row in page), max(row.entry for row in page)
+    numbers = [row[1] for row in page]
+    first, last = min(numbers), max(numbers)
     for entry, field, salt, value in connection.execute(_within(audit_disclosure, first, last)):
         beside.disclosed.setdefault(entry, {})[field] = (salt, value)
     for entry, field, _ in connection.execute(_within(audit_redaction, first, last)):
@@ -195,18 +227,17 @@ class Versions(NamedTuple):
         return type(self.first) is type(self.last) is int and self.last - self.first + 1 == self.entries
 
 
-def broken_sequences(connection: Connection) -> list[Versions]:
-    """Subjects whose versions are not 1, 2, 3 and so on; the first ones of a page."""
+def sequences(connection: Connection) -> tuple[int, list[Versions]]:
+    """How many subjects have entries, and those whose versions are not 1, 2, 3 and so on; the first ones of a page."""
     e, first, last = audit_entry.c, func.min(audit_entry.c.version), func.max(audit_entry.c.version)
+    is_broken = or_(first != 1, last - first + 1 != func.count())
+    subjects = select(case((is_broken, 1), else_=0).label("broken")).group_by(e.project, e.subject).subquery()
+    count, broken = connection.execute(select(func.count(), func.sum(subjects.c.broken)).select_from(subjects)).one()
+    if not broken:
+        return int(count), []
     query = select(e.project, e.subject, func.count(), first, last).group_by(e.project, e.subject)
-    query = query.having(or_(first != 1, last - first + 1 != func.count())).order_by(e.project, e.subject).limit(PAGE)
-    return list(map(Versions._make, connection.execute(query)))
-
-
-def count_subjects(connection: Connection) -> int:
-    """How many subjects have entries."""
-    subjects = select(audit_entry.c.project, audit_entry.c.subject).distinct().subquery()
-    return int(connection.execute(select(func.count()).select_from(subjects)).scalar_one())
+    query = query.having(is_broken).order_by(e.project, e.subject).limit(PAGE)
+    return int(count), list(map(Versions._make, connection.execute(query)))
 
 
 def misplaced(connection: Connection) -> list[tuple[Any, Any, Any, Any]]:

@@ -94,9 +94,10 @@ def _paged(connection: Connection, query: Select[Any], *keys: ColumnElement[Any]
         rows = connection.execute(ordered.where(key > (last if len(keys) > 1 else last[0]))).all()
 
 
-def are_any(connection: Connection) -> bool:
-    """Whether there is any record at all."""
-    return any(connection.execute(select(literal(1)).select_from(table).limit(1)).scalar() for table in TABLES)
+def are_any(connection: Connection, project: str) -> bool:
+    """Whether there is any record of *project*."""
+    own = (select(literal(1)).where(table.c.project == project).limit(1) for table in TABLES if "project" in table.c)
+    return any(connection.execute(query).scalar() for query in own)
 
 
 def made_outputs(connection: Connection) -> Iterator[MadeOutput]:

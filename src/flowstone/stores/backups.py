@@ -40,6 +40,7 @@ class StoredOutput(NamedTuple):
     location: str
     digest: str
     size: int
+    project: str
     current: bool
 
 

@@ -18,8 +18,9 @@ from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.event import Event
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.errors import AuditUnavailableError, DatabaseError, FlowStoneError, NotFoundError, SchemaError
-from flowstone.foundation.texts import storable
+from flowstone.foundation.texts import harmless
 from flowstone.stores import dialects, migrations
+from flowstone.stores.interrupts import interrupt_in, told
 from flowstone.stores.statements import Builder, Inserting, Prepared, build
 from flowstone.stores.tables import SCHEMA_VERSION, metadata
 
@@ -180,8 +181,7 @@ class Database:
     """The facts: one database, its transactions and its clock."""
 
     def __init__(self, url: str, dispatcher: Dispatcher, clock: Clock, *, create: bool = True, power: bool = False) -> None:
-        self.backend = dialects.connect(url, power=power)
-        self.dispatcher = dispatcher
+        self.backend, self.dispatcher = dialects.connect(url, power=power), dispatcher
         self.recorders: tuple[Recorder, ...] = ()
         self._clock = clock
         self.now = clock.now_ns
@@ -298,23 +298,3 @@ class Database:
             if clear is error:
                 raise
             raise clear from told(error, clear)
-
-
-def interrupt_in(error: BaseException, handled: BaseException | None) -> BaseException | None:
-    """The interrupt that *error* is or followed on, looking no further back than what was being *handled* anyway."""
-    found: BaseException | None = error
-    while found is not None and found is not handled:
-        if not isinstance(found, Exception):
-            return found
-        found = found.__cause__ or found.__context__
-    return None
-
-
-def told(error: BaseException, clear: BaseException) -> BaseException | None:
-    """What is told as the cause of *clear*: *error*, or nothing when *clear* is the interrupt that led to it."""
-    return error if isinstance(clear, Exception) else None
-
-
-def harmless(values: Mapping[str, Any]) -> dict[str, Any]:
-    """*values* with the texts no database holds escaped."""
-    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}

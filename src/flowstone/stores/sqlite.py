@@ -225,15 +225,16 @@ class SqliteBackend:
             )
 
     def close(self) -> None:
-        """Close every connection; none, where they would close other people's files."""
+        """Close every connection, once nobody writes; none, where they would close other people's files."""
         if self._watched is not None and not self._watched.is_open():
             return
         if self._watched is not None:
             self._watched.close()
             self._watched = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        with self.lock:  # closed under another thread, the connection takes the process with it
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
         self.engine.dispose()
 
 

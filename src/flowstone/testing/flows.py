@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import os
+import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from flowstone.app.facade import FlowStone
 from flowstone.assets.pipeline import Pipeline
+from flowstone.audit.state import VARIABLE
 from flowstone.foundation.clock import Clock
 from flowstone.foundation.ids import Ids
 from flowstone.foundation.people import ApprovalSettings
-from flowstone.foundation.settings import KEYS, LogSettings, OutputSettings, Settings
+from flowstone.foundation.setting_groups import AuditSettings, LogSettings, OutputSettings
+from flowstone.foundation.setting_keys import KEYS
+from flowstone.foundation.settings import Settings
 
 
 def isolated_settings(
@@ -24,7 +33,9 @@ def isolated_settings(
 ) -> Settings:
     """Return the default settings, with everything in memory unless *home* is a folder; no file or variable is read.
 
-    *database_url* names another place for the facts. *approvals* are settings of that group: ``{"allow_asserted": True}``.
+    *database_url* names another place for the facts. *approvals* are settings of that group: ``{"allow_asserted": True}``. What
+    is remembered of the audit log, its key as well, lies in *home*, else in a folder that this process removes when it ends,
+    unless ``FLOWSTONE_STATE_HOME`` says where; never in that of the user.
 
     A test that used the project's own settings would write into the database they name.
     """
@@ -38,9 +49,30 @@ def isolated_settings(
         database_url=database_url or (f"sqlite:///{folder / 'flowstone.db'}" if folder else "sqlite://"),
         outputs=OutputSettings(folder / "outputs" if folder else Path("outputs"), manager, default["outputs.durability"]),
         logs=LogSettings(default["logs.level"], default["logs.format"], default["logs.max_lines"]),
+        audit=AuditSettings(state=_state(folder)),
         approvals=ApprovalSettings(**(approvals or {})),
         config=dict(config or {}),
     )
+
+
+def _state(home: Path | None) -> Path | None:
+    """Where the keeper of an audit log looks; ``None``: where the environment says."""
+    if os.environ.get(VARIABLE):
+        return None
+    return home / "state" if home is not None else _temporary()
+
+
+@functools.cache
+def _temporary() -> Path:
+    """A folder of this process, which whoever writes there first makes."""
+    folder = Path(tempfile.gettempdir(), f"flowstone-test-{secrets.token_hex(8)}")
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # and not a copy of it
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def isolated_flow(  # noqa: PLR0913 - all but the first are keyword-only options with defaults

@@ -75,6 +75,16 @@ def add_a_vote(a, rng):
     a.run(f"INSERT INTO approval_vote (approval, {columns}) VALUES (?, {', '.join('?' * 10)})", id, *values)
 
 
+def add_a_vote_on_nothing(a, rng):
+    """A vote is added, on a request that does not exist."""
+    if a.dialect == "postgresql":
+        a.run("SET session_replication_role = replica")
+    id = some(a, rng, "SELECT id FROM approval_vote ORDER BY id")[0]
+    columns = "verdict, voter, identity, comment, digest, at, seen, signature, key"
+    insert = f"INSERT INTO approval_vote (approval, decision, {columns}) SELECT 'apr_forged', 'dec_forged', {columns}"
+    a.run(f"{insert} FROM approval_vote WHERE id = ?", id)
+
+
 def delete_a_request(a, rng):
     """A request and its votes are deleted, such as one that was refused."""
     id = some(a, rng, "SELECT id FROM approval ORDER BY id")[0]
@@ -148,8 +158,8 @@ def wait_for_nobody(a, rng):
 
 
 ROWS = (
-    change_a_request, change_a_vote, delete_a_vote, add_a_vote, delete_a_request, add_a_request, approve_past_the_code,
-    publish_a_candidate, change_a_candidate, change_what_a_candidate_is_made_from, delete_a_candidate, change_the_step,
+    change_a_request, change_a_vote, delete_a_vote, add_a_vote, add_a_vote_on_nothing, delete_a_request, add_a_request,
+    approve_past_the_code, publish_a_candidate, change_a_candidate, change_what_a_candidate_is_made_from, delete_a_candidate, change_the_step,
     wait_for_nobody,
 )  # fmt: skip
 """Each attack on records; the log is not changed."""

@@ -75,7 +75,10 @@ class Machine(RuleBasedStateMachine):
             return [self.version, self.made]
 
         found = isolated_settings(
-            Path(self.folder.name), project=f"approvals_{next(PROJECTS)}", database_url=self.url, approvals={"allow_asserted": True}
+            Path(self.folder.name),
+            project=f"approvals_{next(PROJECTS)}",
+            database_url=self.url,
+            approvals={"allow_asserted": True},
         )
         found = dataclasses.replace(found, audit=dataclasses.replace(found.audit, seal="tick"))
         self.flow = FlowStone(Pipeline("p", [bom]), settings=found, actor="ann", clock=self.clock, echo=lambda text: None)

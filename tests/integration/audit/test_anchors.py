@@ -25,9 +25,9 @@ def lines_of(log):
 
 def notes(log):
     """What all anchors of the log have kept, and the reading."""
+    read = AnchorsRead(log.origin, log.keeper.anchors.sinks)
     with log.database.reading() as connection:
-        read = AnchorsRead(connection, log.origin, log.keeper.anchors.sinks)
-        return [anchored.note for anchored in read], read
+        return [anchored.note for anchored in read.heads(connection)], read
 
 
 def test_every_head_is_given_to_every_sink(log):
@@ -70,6 +70,42 @@ def test_a_sealer_that_does_not_stop_anchors_once_a_minute(small_log):
     small_log.keeper.anchors.write()
 
     assert (first, len(lines_of(small_log))) == (1, 2)
+
+
+def test_two_keepers_anchor_one_head(log):
+    """When another keeper gives the same head to the same sinks at the same moment, both have done it."""
+    first, other = log.keeper.anchors.sinks[0], log.made_keeper()
+    log.append()
+    log.keeper.sealer.seal()
+    log.keeper.anchors.sinks[0] = Meanwhile(first, other.anchors.write)
+
+    assert [one.error for one in log.keeper.anchors.write()] == ["", ""]
+    assert len(lines_of(log)) == 2
+
+
+class Meanwhile:
+    """A sink that is asked just when something else happens."""
+
+    def __init__(self, sink, happens):
+        self.name, self._sink, self._happens = sink.name, sink, happens
+
+    def write(self, *arguments):
+        """Let it happen, and write."""
+        self._happens()
+        return self._sink.write(*arguments)
+
+
+def test_lines_that_are_added_meanwhile_are_not_compared(small_log):
+    """Heads that are anchored once reading has begun are left for the next time, and a line that is being written is none."""
+    small_log.sealed(2)
+    read = AnchorsRead(small_log.origin, small_log.keeper.anchors.sinks)
+    small_log.sealed(3)
+    with small_log.keeper.anchors.sinks[1].path(small_log.origin).open("ab") as file:
+        file.write(b'{"at":17')
+    with small_log.database.reading() as connection:
+        kept = [anchored.note.split("\n")[1] for anchored in read.heads(connection)]
+
+    assert (kept, read.faults, read.notices, read.missing) == (["2", "2"], [], [], [])
 
 
 def test_an_edited_anchor_file_is_found(small_log):
@@ -146,9 +182,9 @@ def test_lines_that_were_collected_are_read_back(small_log, tmp_path):
     collected.write_text("".join(json.dumps({"anchor": small_log.origin, "note": note, "host": str(n)}) + "\n" for n in range(2)))
     single.write_text(note)
     files = [AnchorFile(path, path.name) for path in (collected, single, tmp_path / "none")]
+    read = AnchorsRead(small_log.origin, [], files)
     with small_log.database.reading() as connection:
-        read = AnchorsRead(connection, small_log.origin, [], files)
-        kept = [anchored.note for anchored in read]
+        kept = [anchored.note for anchored in read.heads(connection)]
 
     assert (kept, read.faults, len(read.missing)) == ([note] * 3, [], 1)
 

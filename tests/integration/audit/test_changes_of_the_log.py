@@ -91,6 +91,19 @@ def test_a_rotation_that_is_broken_off_is_done_again(small_log, monkeypatch, pla
     assert all(parse(head.note).signed_by(keys) for head, keys in zip(heads, trusted, strict=True))
 
 
+def test_a_key_is_replaced_by_one_at_a_time(small_log, monkeypatch):
+    """While somebody replaces the key nobody else does: he is told so, and nothing has changed."""
+    small_log.sealed(2)
+    state, pinned = small_log.keeper.sealer.state, small_log.keeper.sealer.state.pinned()
+    monkeypatch.setattr("flowstone.audit.state.LOCK_SECONDS", 0)
+    with state.rotating(), pytest.raises(AuditError, match="another process replaces the key"):
+        rotation.rotate(small_log.made_keeper(), "yearly")
+
+    assert (state.pinned(), actions(small_log)) == (pinned, ["run.requested"] * 2)
+    rotation.rotate(small_log.keeper, "yearly")
+    assert len(state.pinned()) == 2
+
+
 def test_a_log_without_its_key_gets_no_other_one(small_log):
     """Who has no key of the log can neither rotate it nor declare a restore."""
     small_log.sealed(1)

@@ -14,6 +14,7 @@ from flowstone.app import audit_health
 from flowstone.app.exporter import of_process
 from flowstone.foundation.errors import FlowStoneError
 from flowstone.foundation.settings import load
+from flowstone.stores import append_only
 from flowstone.testing import MovableClock
 
 START = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
@@ -130,6 +131,19 @@ def test_tampering_is_told_by_everybody(flow):
     assert figures(flow, "verify_findings")[("verify_findings",)] == report.checked.found > 0
     assert told(flow, "records and audit")[0] == "fail"
     assert told(flow, "last verified") == ("fail", f"0 min ago by dev: TAMPERED, {report.checked.found} findings")
+
+
+def test_a_log_that_is_gone_is_found(flow):
+    """Where this user knows of a log and the database has none any more, that is no new one: verify and the doctor say so."""
+    dialect = flow._deployment.reading().backend.engine.dialect.name
+    for statement in append_only.lifted(dialect):
+        change(flow, statement)
+    for table in ("audit_disclosure", "audit_anchor", "audit_head", "audit_seal", "audit_entry", "audit_log"):
+        change(flow, f"DELETE FROM {table}")
+    checked = flow.audit.verify(record=False).checked
+
+    assert (checked.verdict, "foreign" in checked.told) == ("TAMPERED", True)
+    assert told(flow, "records and audit")[0] == "fail"
 
 
 def test_the_doctor_compares_records_with_the_log(flow, monkeypatch):

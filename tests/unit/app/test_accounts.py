@@ -8,7 +8,7 @@ from flowstone import Count, Event, FlowStone, Pipeline, asset, event
 from flowstone.app.accounts import LOSSES_EVERY_NS
 from flowstone.events.catalogue import TelemetryLost
 from flowstone.foundation.clock import NANOSECONDS
-from flowstone.foundation.settings import KEYS
+from flowstone.foundation.setting_keys import KEYS
 from flowstone.testing import MovableClock, capture_events, isolated_flow, isolated_settings
 
 

@@ -99,7 +99,9 @@ def test_whoever_must_sign_and_has_no_key_is_named(examined, tmp_path):
 
     assert told() == [("warn", "decisions about ledger must be signed, and no file says whose key is whose")]
     assert "cannot read the allowed signers" in told(allowed_signers=tmp_path / "none")[0][1]
-    assert told(allowed_signers=known) == [("warn", f"eve cannot decide about ledger: {known} has no key of theirs that counts now")]
+    assert told(allowed_signers=known) == [
+        ("warn", f"eve cannot decide about ledger: {known} has no key of theirs that counts now")
+    ]
 
 
 def test_gates_that_take_anybodys_word_are_named(examined):

@@ -159,6 +159,18 @@ def test_closing_handles_what_was_accepted(dispatcher):
     assert threading.active_count() == before
 
 
+def test_a_lingering_handler_is_hurried_by_closing(dispatcher):
+    """One that would wait a day for more events handles those it has when it is closed, in order."""
+    heard = []
+    dispatcher.attach("mine", Tick, heard.append, queued=True, linger=86_400.0)
+    for number in range(3):
+        dispatcher.emit(Tick, number=number)
+    before = len(heard)
+    dispatcher.detach("mine")
+
+    assert (before, [tick.number for tick in heard]) == (0, [0, 1, 2])
+
+
 def test_what_a_stuck_handler_leaves_behind_is_counted(dispatcher, monkeypatch):
     """A handler that does not return in time is left; what it had not begun is dropped, and its thread ends when it returns."""
     monkeypatch.setattr(handlers, "DRAIN_SECONDS", 0.05)

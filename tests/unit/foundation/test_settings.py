@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.errors import SettingsError
 from flowstone.foundation.people import ApprovalSettings
-from flowstone.foundation.settings import DAY, KEYS, AuditSettings, RetentionSettings, find_file, load
+from flowstone.foundation.setting_groups import AuditSettings, RetentionSettings
+from flowstone.foundation.setting_keys import KEYS
+from flowstone.foundation.settings import find_file, load
 
 
 @pytest.fixture

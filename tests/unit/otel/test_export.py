@@ -15,7 +15,7 @@ from flowstone import Pipeline, asset
 from flowstone.app.telemetry import ASKING
 from flowstone.events.losses import Losses
 from flowstone.foundation.errors import SettingsError
-from flowstone.foundation.settings import TelemetrySettings
+from flowstone.foundation.setting_groups import TelemetrySettings
 from flowstone.observability.otel import export as otel_export
 from flowstone.observability.otel.export import Account, BoundedSpans, Export
 from flowstone.testing import isolated_flow

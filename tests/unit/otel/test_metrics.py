@@ -8,10 +8,14 @@ from flowstone import Event, GiveUp, Label, Pipeline, asset, event
 from flowstone.events.catalogue import IoStoreStop, MaterializationReused
 from flowstone.events.dispatcher import Dispatcher
 from flowstone.events.trace import span_id_of
+from flowstone.foundation.clock import SystemClock
+from flowstone.observability.logs.capture import Capture
 from flowstone.observability.metrics.defaults import METRICS
 from flowstone.observability.metrics.definitions import OVERFLOW, Metric
 from flowstone.observability.otel.metrics import Measurements
 from flowstone.observability.otel.names import UNITS, instrument_name
+from flowstone.observability.otel.signals import LOGS, Observers
+from flowstone.observability.otel.signals import METRICS as METRICS_OBSERVER
 from flowstone.testing import isolated_flow
 
 
@@ -93,6 +97,24 @@ def test_label_values_are_bounded_and_totals_exact(everything):
 
     found = {labels: point.value for labels, point in everything.points("acme.reused").items()}
     assert found == {("a0",): 1, ("a1",): 1, ("a2",): 1, (OVERFLOW,): 7}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_who_waits_for_instruments(everything, own):
+    """A run does not wait for instruments and records that this process has set up itself; closing empties their queues."""
+    dispatcher = Dispatcher()
+    Observers(
+        dispatcher, Capture(SystemClock(), dispatcher.redactor), facts=lambda run_id: None, metrics=METRICS, max_series=10,
+        version="1", everything=own,
+    ).close()  # fmt: skip
+    queued = {handler.id for handler in dispatcher.list_handlers() if handler.queued}
+    for _ in range(100):
+        dispatcher.emit(MaterializationReused, output="out_1", because="", asset="a", partition="", run_id="run_1")
+    dispatcher.close()
+
+    assert queued == ({METRICS_OBSERVER, LOGS} if own else set())
+    assert [point.value for point in everything.points("flowstone.materialization").values()] == [100]
+    assert len([one for one in everything.records if one.event_name == MaterializationReused.name]) == 100
 
 
 def test_a_negative_amount_is_refused_and_said(everything):

@@ -13,8 +13,9 @@ from sqlalchemy.engine import make_url
 
 from flowstone import Daily, FlowStone, Pipeline, Retry, asset
 from flowstone.app.doctor import FOLDED
+from flowstone.foundation.clock import DAY
 from flowstone.foundation.errors import PlanError
-from flowstone.foundation.settings import DAY, RetentionSettings
+from flowstone.foundation.setting_groups import RetentionSettings
 from flowstone.stores import accounts, group_accounts
 from flowstone.testing import MovableClock, isolated_flow, isolated_settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -132,6 +133,25 @@ def test_an_interrupted_driver_does_not_hide_the_interrupt(opened, tmp_path, mon
         except KeyboardInterrupt:
             with pytest.raises(DatabaseError, match="left in the middle"):
                 act()
+
+
+def test_closing_waits_for_the_transaction_of_another_thread(opened, tmp_path):
+    """A database that is closed while another thread changes it lets that change end first."""
+    database, order = opened(tmp_path / "facts.db"), []
+
+    def close():
+        database.close()
+        order.append("closed")
+
+    with database.transaction() as tx:
+        closing = threading.Thread(target=close)
+        closing.start()
+        closing.join(0.1)  # it waits
+        tx._cursor.execute("SELECT 1")
+        order.append("changed")
+    closing.join()
+
+    assert order == ["changed", "closed"]
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "postgresql://host:port/db"])

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 
 from flowstone import Pipeline, Retry, asset
@@ -77,10 +82,48 @@ def test_retries_do_not_wait_with_a_movable_clock():
     assert clock.monotonic_ns() == 3_600_000_000_000
 
 
-def test_the_defaults_are_the_products(tmp_path):
-    """Isolated settings equal those of an empty project, but for the project's name."""
+def test_the_defaults_are_the_products(tmp_path, monkeypatch):
+    """Isolated settings equal those of an empty project, but for its name and where the keeper of its audit log looks."""
+    monkeypatch.delenv("FLOWSTONE_STATE_HOME")
     home = tmp_path / ".flowstone"
     isolated, usual = isolated_settings(home, project=tmp_path.name), load(start=tmp_path, variables={})
 
-    assert isolated == usual
+    assert isolated == replace(usual, audit=replace(usual.audit, state=home / "state"))
     assert isolated_settings().home is None
+
+
+TRACES = """
+import sys
+from flowstone import Pipeline, asset
+from flowstone.testing import isolated_flow
+
+@asset
+def orders():
+    return 1
+
+elsewhere = {"database_url": "sqlite:///" + sys.argv[2]}
+for how in ({}, {"home": sys.argv[1]}, elsewhere, elsewhere):
+    with isolated_flow(Pipeline("shop", [orders]), **how) as flow:
+        assert flow.run().ok
+        flow.hold(asset="orders", reason="a question")
+        flow.audit.seal()
+        if how:
+            flow.audit.rotate_key(reason="yearly")
+            assert flow.audit.verify().checked.verdict == "INTACT"
+            assert [finding.text for finding in flow.doctor() if finding.level == "fail"] == []
+"""
+
+
+def test_nothing_is_left_of_audit_logs(tmp_path):
+    """Keys and heads are kept in *home*, else in a folder that is gone when the process is; the user's has none of them."""
+    folders = {name: tmp_path / name for name in ("user", "temporary", "home")}
+    for folder in folders.values():
+        folder.mkdir()
+    variables = {name: value for name, value in os.environ.items() if name not in ("FLOWSTONE_STATE_HOME", "XDG_STATE_HOME")}
+    variables |= {"HOME": str(folders["user"]), "TMPDIR": str(folders["temporary"])}
+    command = [sys.executable, "-c", TRACES, str(folders["home"]), str(tmp_path / "other.db")]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [list(folders[name].iterdir()) for name in ("user", "temporary")] == [[], []]
+    assert len(list((folders["home"] / "state").rglob("key"))) == 1

@@ -54,10 +54,11 @@ _OURS = frozenset(
 """What no event's field may be taken for."""
 _SCOPE = ("run_id", "asset", "partition", "attempt")
 
-_WARNINGS = (
+_WARNINGS: tuple[type[Event], ...] = (
     AssetOverdue, CheckpointEscalated, CheckpointRefused, CheckpointTimeout, ControlWeakened, ErrorGroupRegressed,
     HandlerFailed, MaterializationException, NotificationFailed, ResourceFailed, RunSuspended, TelemetryLost,
 )  # fmt: skip
+_LEVELS: dict[type[Event], int] = {**dict.fromkeys(_WARNINGS, logging.WARNING), ErrorRecorded: logging.ERROR}
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # turn text round
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)]} | {
     10: "\\n",
@@ -121,11 +122,9 @@ log_event = log_events()
 
 def level_of(happened: Event) -> int:
     """How loud the event's log line is."""
-    if isinstance(happened, ErrorRecorded):
-        return logging.ERROR
     if isinstance(happened, RunSuspended) and happened.reason == "approval":
         return logging.INFO  # people are asked, nothing has gone wrong
-    return logging.WARNING if isinstance(happened, _WARNINGS) else logging.INFO
+    return _LEVELS.get(type(happened), logging.INFO)
 
 
 def sentence(happened: Event, fields: dict[str, Any]) -> str:

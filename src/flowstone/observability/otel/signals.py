@@ -30,10 +30,18 @@ from flowstone.observability.otel.tracing import Spans
 
 TRACES, METRICS, LOGS = "flowstone.otel.traces", "flowstone.otel.metrics", "flowstone.otel.logs"
 """The ids of the observers."""
+WAITING = 16_384
+"""Events that wait for an observer of this process's own; what does not fit is counted as dropped."""
+LINGER = 0.1
+"""Seconds after which such an observer goes to work."""
 
 
 class Observers:
-    """The observers of one deployment, attached as far as there is a provider; *everything*: log records of others as well."""
+    """The observers of one deployment, attached as far as there is a provider; *everything*: log records of others as well.
+
+    With everything the process is FlowStone's own: instruments and log records of events are then fed beside the run, which
+    would wait for them longer than it takes to record a step. Spans cannot be: user code asks for the current one.
+    """
 
     def __init__(
         self,
@@ -48,6 +56,7 @@ class Observers:
     ) -> None:
         self._dispatcher = dispatcher
         self._patient = everything  # what it gives to is ours, and never waits
+        self._beside: dict[str, Any] = {"queued": True, "capacity": WAITING, "linger": LINGER} if everything else {}
         self.tracing = self._trace(facts, version)
         self._measure(metrics, max_series, version)
         self._log_to = logging.getLogger("" if everything else "flowstone")
@@ -76,14 +85,14 @@ class Observers:
         if is_real(provider):
             meter = provider.get_meter(names.SCOPE, version)
             measurements = Measurements(meter, metrics, max_series, self._dispatcher.losses)
-            self._dispatcher.attach(METRICS, measurements.events, measurements.handle, patient=self._patient)
+            self._dispatcher.attach(METRICS, measurements.events, measurements.handle, **self._beside)
 
     def _log(self, capture: Capture, version: str) -> Records | None:
         provider = logs_api.get_logger_provider()
         if not is_real(provider):
             return None
         records = Records(provider.get_logger(names.SCOPE, version), self._dispatcher.redactor)
-        self._dispatcher.attach(LOGS, "*", records.handle_event, patient=self._patient)
+        self._dispatcher.attach(LOGS, "*", records.handle_event, **self._beside)
         capture.listen(LOGS, records.handle_line)
         self._log_to.addHandler(records)
         return records
