@@ -142,7 +142,10 @@ def test_a_gate_asks_in_whatever_lane_the_body_runs(tmp_path, executor):
         return value
 
     allowed = {"approvals": {"allow_asserted": True}, "home": tmp_path}
-    with isolated_flow(Pipeline("p", [value, after]), actor="ann", **allowed) as ann, isolated_flow(actor="bob", **allowed) as bob:
+    with (
+        isolated_flow(Pipeline("p", [value, after]), actor="ann", **allowed) as ann,
+        isolated_flow(actor="bob", **allowed) as bob,
+    ):
         run_id = ann.run(executor=executor).run_id
         bob.approvals.approve(pending(bob).id, "fine")
         assert ann.resume(run_id).status == "success"
