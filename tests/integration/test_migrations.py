@@ -22,6 +22,7 @@ from flowstone.stores.tables import SCHEMA_VERSION
 from flowstone.testing import isolated_settings
 
 NEW = (
+    "approval", "approval_vote",
     "audit_anchor", "audit_disclosure", "audit_entry", "audit_head", "audit_log", "audit_prune", "audit_redaction", "audit_seal",
     "error_group", "fold", "hold", "notification", "overdue", "series", "slot", "tick",
 )  # fmt: skip

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import func, select
 
-from flowstone import FlowStone
+from flowstone import Approval, FlowStone, Pipeline, asset
 from flowstone.observability.prometheus.alerts import ALERTS
 from flowstone.observability.prometheus.rule_files import RULES_FILE, TESTS_FILE, rule_tests_file, rules_file
 from flowstone.stores.tables import materialization, run
-from flowstone.testing import isolated_settings
+from flowstone.testing import isolated_flow, isolated_settings
 
 FLOWSTONE = [sys.executable, "-m", "flowstone"]
 DEADLINE = 60
@@ -53,6 +53,7 @@ def behind(ctx, broken):
 
 pipeline = Pipeline("shop", [orders, total, broken, behind])
 """
+GATED = Pipeline("gated", [asset(name="ledger", approval=Approval(four_eyes=False, assurance="asserted"))(lambda: 1)])
 CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
@@ -113,10 +114,19 @@ class Place:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory, prometheus):
-    """One run before anybody looks, then three at once while two exporters and they themselves are scraped."""
+    """One run before anybody looks, then three at once while two exporters and they themselves are scraped.
+
+    Of a pipeline with a gate one value is approved before anybody looks, and one afterwards.
+    """
     place, began = Place(tmp_path_factory.mktemp("shop")), time.time()
     try:
         (place.folder / "go").touch()
+        with isolated_flow(GATED, home=place.folder / ".flowstone", project=place.folder.name) as flow:
+            for _ in range(2):
+                flow.run(force=True)
+                (asked,) = flow.approvals.requests()
+                if not flow.approvals.requests(status="approved"):
+                    flow.approvals.approve(asked.id, "fine")
         assert place.run("run", "--partition", "first") == 1  # one asset is broken
         assert place.run("audit", "verify") == 0
         (place.folder / "go").unlink()
@@ -124,7 +134,7 @@ def scene(tmp_path_factory, prometheus):
         runs = [place.start("run", "--metrics", "127.0.0.1:0", "--partition", key) for key in ("one", "two", "three")]
         at = {"exporters": json.dumps(exporters), "runs": json.dumps([address for _, address in runs])}
         server = prometheus(CONFIGURATION.format_map(at))
-        _until(lambda: _total(server, "flowstone_run_total") == [1, 1], "both exporters tell of the first run")
+        _until(lambda: _total(server, "flowstone_run_total") == [2, 2], "both exporters tell of the first runs")
         _until(lambda: server.query('sum(flowstone_process_runs{job="runs"})') == [({}, 3.0)], "the three runs are scraped")
         watched = time.time()
         (place.folder / "go").touch()
@@ -132,6 +142,7 @@ def scene(tmp_path_factory, prometheus):
         assert place.run("tick") == 0
 
         with FlowStone(settings=isolated_settings(place.folder / ".flowstone", project=place.folder.name)) as flow:
+            flow.approvals.approve(asked.id, "fine")
             ended = sum(counted(flow).values())
             _until(lambda: _total(server, "flowstone_materialization_total") == [ended] * 2, f"{ended} materializations are told")
             _until(lambda: server.query("flowstone_tick_last_timestamp_seconds offset 2s"), "what happened is some seconds past")
@@ -189,14 +200,15 @@ def test_totals_are_the_stores(scene):
     assert {(s["pipeline"], s["outcome"]): int(v) for s, v in runs} == Counter(
         (r.pipeline, r.status) for r in scene.flow.runs(limit=100)
     )
-    assert sum(counted(scene.flow).values()) == 4 * 4
+    assert sum(counted(scene.flow).values()) == 4 * 4 + 2
 
 
 @pytest.mark.parametrize(
     ("title", "counted"),
     [
-        ("Runs that ended", {("partial",): 3}),
-        ("Materializations that ended", {("success",): 6, ("failed",): 3, ("skipped",): 3}),
+        ("Runs that ended", {("partial",): 3, ("success",): 1}),
+        ("Requests that ended", {("approved",): 1}),
+        ("Materializations that ended", {("success",): 7, ("failed",): 3, ("skipped",): 3}),
         ("Why skipped or failed", {("failed", "error"): 3, ("skipped", "upstream_failed"): 3}),
         ("Errors by type", {("TimeoutError",): 3, ("ValueError",): 3}),
         ("Errors by asset", {("total",): 3, ("broken",): 3}),

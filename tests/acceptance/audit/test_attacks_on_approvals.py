@@ -159,8 +159,8 @@ def wait_for_nobody(a, rng):
 
 ROWS = (
     change_a_request, change_a_vote, delete_a_vote, add_a_vote, add_a_vote_on_nothing, delete_a_request, add_a_request,
-    approve_past_the_code, publish_a_candidate, change_a_candidate, change_what_a_candidate_is_made_from, delete_a_candidate, change_the_step,
-    wait_for_nobody,
+    approve_past_the_code, publish_a_candidate, change_a_candidate, change_what_a_candidate_is_made_from, delete_a_candidate,
+    change_the_step, wait_for_nobody,
 )  # fmt: skip
 """Each attack on records; the log is not changed."""
 

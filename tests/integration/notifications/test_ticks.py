@@ -20,6 +20,8 @@ from flowstone.foundation.errors import DatabaseError
 from flowstone.stores import processes, ticks
 from flowstone.testing import MovableClock
 
+DUTIES = ["dead work", "approvals", "due times", "messages", "metrics", "audit", "prune", "runs"]
+
 LOG = ChannelSettings("log", "log", on=("asset.overdue",))
 DAY = timedelta(days=1)
 
@@ -464,7 +466,7 @@ def test_a_duty_that_fails_keeps_no_other_from_being_done(at, monkeypatch):
     told = {duty.name: (duty.ok, duty.text) for duty in done.duties}
     (finding,) = [finding for finding in flow.doctor() if finding.subject == "tick"]
 
-    assert list(told) == ["dead work", "due times", "messages", "metrics", "audit", "prune"]
+    assert list(told) == DUTIES
     assert [name for name, (ok, _) in told.items() if not ok] == ["metrics"]
     assert told["metrics"] == (False, "the disk is full")
     assert not done.ok
@@ -597,7 +599,7 @@ def test_the_verbs(project, monkeypatch, capsys):
     capsys.readouterr()
     assert execute(["tick"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:13].strip() for line in lines] == ["dead work", "due times", "messages", "metrics", "audit", "prune"]
+    assert [line[:13].strip() for line in lines] == DUTIES
     assert execute(["tick", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["status"], {duty["ok"] for duty in told["duties"]}) == ("done", {True})

@@ -26,14 +26,16 @@ def clock():
 def examined(tmp_path, clock):
     """A function that runs one gated asset under settings of approvals, waits, and returns what is said of approvals."""
 
-    def examine(gate, wait=timedelta(0), *, runs=True, **approvals):
+    def examine(gate, wait=timedelta(0), *, decided=False, later=None, **approvals):
         body = asset(name="ledger", approval=gate)(lambda: 1)
         settings = isolated_settings(tmp_path, approvals={"allow_asserted": True, **approvals})
         with FlowStone(Pipeline("p", [body]), settings=settings, actor="ann", clock=clock) as flow:
             flow.run()
-            if not runs:
+            if decided:
                 flow.approvals.approve(flow.approvals.requests()[0].id, "fine")
-            clock.advance(wait)
+        clock.advance(wait)
+        settings = isolated_settings(tmp_path, approvals={"allow_asserted": True, **(later or approvals)})
+        with FlowStone(settings=settings, actor="ann", clock=clock) as flow:
             return [(each.level, each.text, each.fix) for each in findings(flow._deployment)]
 
     return examine
@@ -66,13 +68,13 @@ def test_what_waits_is_told_with_its_age(examined, wait, level, text, tmp_path):
 
 def test_a_decided_request_does_not_wait(examined):
     """A gate whose requests are decided says that nothing waits."""
-    assert examined(Approval(four_eyes=False), runs=False)[0] == ("ok", "nothing waits", "")
+    assert examined(Approval(four_eyes=False), decided=True)[0] == ("ok", "nothing waits", "")
 
 
 def test_a_group_without_people_is_named(examined):
-    """A gate that asks a group nobody has said the people of can never be passed: the group and the asset are named."""
+    """A gate that asks a group whose people the settings do not say any more cannot be passed: both are named."""
     gate = Approval(approvers=["ann", "group:reviewers"], four_eyes=False)
-    level, text, fix = examined(gate, groups={"others": ("bob",)})[1]
+    level, text, fix = examined(gate, groups={"reviewers": ("bob",)}, later={"groups": {"others": ("bob",)}})[1]
 
     assert (level, text) == ("warn", "reviewers has no people: group:reviewers is asked about ledger")
     assert fix == 'reviewers = ["NAME"] under [approvals.groups] of the settings'
@@ -114,9 +116,10 @@ def test_gates_that_take_anybodys_word_are_named(examined):
 
 def test_a_run_that_waits_for_people_is_not_told_to_be_resumed(tmp_path):
     """While people are asked the run is no warning; once they have decided it waits to be resumed, and the command is given."""
-    gate = Approval(approvers=["ann"], four_eyes=False)
+    ledger = asset(name="ledger", approval=Approval(approvers=["ann"], four_eyes=False))(lambda: 1)
+    letter = asset(name="letter", after=[ledger])(lambda: 2)
     settings = isolated_settings(tmp_path, approvals={"allow_asserted": True})
-    with FlowStone(Pipeline("p", [asset(name="x", approval=gate)(lambda: 1)]), settings=settings, actor="ann") as flow:
+    with FlowStone(Pipeline("p", [ledger, letter]), settings=settings, actor="ann") as flow:
         run_id = flow.run().run_id
         before = [each for each in flow.doctor() if each.subject == "runs"]
         flow.approvals.approve(flow.approvals.requests()[0].id, "fine")

@@ -134,6 +134,7 @@ def test_every_setting_has_a_variable(tmp_path):
         "outputs.manager": "memory", "outputs.durability": "power", "logs.level": "info", "logs.format": "json",
         "logs.max_lines": "5", "logs.max_run_lines": "50", "redaction.patterns": "a|b", "audit.anchors": "log",
         "audit.enabled": "false", "audit.name": "warehouse", "audit.seal": "tick", "audit.strict": "TRUE",
+        "audit.require_approval_for_weakening": "true",
         "run.executor": "thread", "run.jobs": "2",
         "run.grace": "5s", "retention.outputs": "7", "retention.events": "24h", "retention.logs": "all", "retention.errors": "1w",
         "telemetry.otel": "off", "metrics.max_series": "20", "metrics.token": "secret:TOKEN",
@@ -145,7 +146,9 @@ def test_every_setting_has_a_variable(tmp_path):
 
     assert (found.project, found.home, found.database_url) == ("p", tmp_path / "h", f"sqlite:///{tmp_path / 'x.db'}")
     assert (found.logs.format, found.logs.max_lines, found.redaction_patterns) == ("json", 5, ("a|b",))
-    assert found.audit == AuditSettings(("log",), enabled=False, name="warehouse", seal="tick", strict=True)
+    assert found.audit == AuditSettings(
+        ("log",), enabled=False, name="warehouse", seal="tick", strict=True, require_approval_for_weakening=True
+    )
     people = ApprovalSettings(True, tmp_path / "keys", {"reviewers": ("ann", "bob")}, ("robot",))
     assert found.approvals == people
     assert (found.logs.max_run_lines, found.retention) == (50, RetentionSettings(7, DAY, None, 7 * DAY))

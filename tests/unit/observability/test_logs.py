@@ -12,6 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstone.events.catalogue import (
+    CheckpointEscalated,
+    CheckpointRefused,
+    CheckpointRejected,
+    CheckpointTimeout,
     ErrorRecorded,
     HandlerFailed,
     MaterializationException,
@@ -141,6 +145,21 @@ def test_events_are_rendered_with_their_level_and_fields(caplog):
         "flowstone.run.suspended", {"pipeline": "shop", "run_id": "run_1", "reason": "interrupted"}, {},
     )  # fmt: skip
     assert "partition" not in caplog.records[2].flowstone_event.fields
+
+
+def test_what_waits_for_people_is_no_warning_and_what_is_refused_is(caplog):
+    """A run that is put aside until people approve is told like any event; a refused attempt to decide stands out."""
+    caplog.set_level(logging.INFO)
+    place = {"approval": "apr_1", "kind": "after", "asset": "orders", "partition": "", "run_id": "run_1"}
+    by = {"actor": "eve", "identity": "os"}
+    log_event(RunSuspended(at=1, pipeline="shop", run_id="run_1", reason="approval"))
+    log_event(CheckpointRejected(at=1, digest="d", waited_ns=5, **place, **by))
+    log_event(CheckpointRefused(at=1, reason="not_approver", message="eve is not asked", **place, **by))
+    log_event(CheckpointTimeout(at=1, deadline=1, waited_ns=5, **place, **by))
+    log_event(CheckpointEscalated(at=1, deadline=1, approvers="chief", **place))
+
+    assert [entry.levelname for entry in caplog.records] == ["INFO", "INFO", "WARNING", "WARNING", "WARNING"]
+    assert caplog.records[2].flowstone_event.fields["reason"] == "not_approver"
 
 
 def told(happened, observer=log_event):
