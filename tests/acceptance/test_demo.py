@@ -133,7 +133,7 @@ def test_the_page_is_the_stored_report(story):
 
 
 def test_a_second_run_reuses_and_says_why(story):
-    """Nothing changed: everything is reused, the sources because their fingerprints are the same; the gate waits for one answer."""
+    """Nothing changed: everything is reused, the sources because their fingerprints are the same; the gate asks once."""
     assert "6 reused, 1 skipped, 2 waiting" in story.again.stdout
     asked = [line for line in story.first.stdout.splitlines() if line.startswith("  1  look")]
     assert [line for line in story.again.stdout.splitlines() if line.startswith("  1  look")] == asked

@@ -77,8 +77,7 @@ def add_a_vote(a, rng):
 
 def add_a_vote_on_nothing(a, rng):
     """A vote is added, on a request that does not exist."""
-    if a.dialect == "postgresql":
-        a.run("SET session_replication_role = replica")
+    a.run("PRAGMA defer_foreign_keys = ON" if a.dialect == "sqlite" else "SET session_replication_role = replica")
     id = some(a, rng, "SELECT id FROM approval_vote ORDER BY id")[0]
     columns = "verdict, voter, identity, comment, digest, at, seen, signature, key"
     insert = f"INSERT INTO approval_vote (approval, decision, {columns}) SELECT 'apr_forged', 'dec_forged', {columns}"

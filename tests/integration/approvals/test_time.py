@@ -35,13 +35,19 @@ FINDERS = {
     "tick": lambda ann, bob, run_id, id: bob.tick(),
     "another run": lambda ann, bob, run_id, id: ann.run("side"),
     "resume": lambda ann, bob, run_id, id: ann.resume(run_id),
-    "a person": lambda ann, bob, run_id, id: pytest.raises(AlreadyDecidedError, bob.approvals.approve, id, "fine"),
+    "a person": lambda ann, bob, run_id, id: too_late(bob, id),
 }
+
+
+def too_late(person, id):
+    """Somebody decides after the deadline, and is told so."""
+    with pytest.raises(AlreadyDecidedError):
+        person.approvals.approve(id, "fine")
 
 
 @pytest.mark.parametrize("finder", FINDERS)
 def test_whoever_comes_first_after_the_deadline_finds_it_passed(office, told, holds, audited, finder):
-    """Nothing ran meanwhile: the request expires exactly once, what depends on it is skipped, the run has ended, nothing is published."""
+    """Nothing ran meanwhile: the request expires once, what depends on it is skipped, the run has ended."""
     ann, bob, run_id, id = waiting(office)
     office.clock.advance(2 * DAY)
     FINDERS[finder](ann, bob, run_id, id)
@@ -70,7 +76,7 @@ def test_a_person_may_decide_until_the_deadline_and_not_after(office, holds):
     ann.run(["bom"], force=True)
     other = pending(bob).id
     office.clock.advance(DAY)
-    with pytest.raises(AlreadyDecidedError, match="it has expired 24 Nov 2026|it has expired 25 Nov 2026"):
+    with pytest.raises(AlreadyDecidedError, match=r"it has expired \d\d \w{3} \d{4}"):
         bob.approvals.approve(other, "too late")
     assert told_of(ann, "refused") == 1
     holds(ann)

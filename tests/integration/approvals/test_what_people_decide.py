@@ -1,4 +1,4 @@
-"""A decision is about exactly what was asked: other bytes void it, policies say who and how many, the same decision counts once."""
+"""A decision is about exactly what was asked: other bytes void it, policies say who and how many, the same one counts once."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_what_the_policy_watches_voids_the_request(office, what):
     ann, world, pipeline = changing(office, [what])
     id = pending(ann).id
     bob = change(office, what, world, pipeline)
-    with pytest.raises(CandidateChangedError, match="has changed|another current value"):
+    with pytest.raises(CandidateChangedError, match=r"has changed|another current value"):
         bob.approvals.approve(id, "fine")
 
 
@@ -212,7 +212,7 @@ def test_who_requested_the_run_may_not_approve_it(office, audited):
 def test_an_asserted_name_is_no_proof_of_who_decides(office):
     """Where words are not enough for the deployment, who only says who they are is refused."""
     _ann, _bob, _run_id, id = waiting(office)
-    with pytest.raises(ApprovalError, match="bob .asserted. is not known well enough"):
+    with pytest.raises(ApprovalError, match=r"bob .asserted. is not known well enough"):
         office.person("bob", approvals={"allow_asserted": False}).approvals.approve(id, "fine")
 
 
