@@ -14,7 +14,8 @@ import pytest
 from flowstone.app import repository
 from flowstone.app.repository import Commit, commit_of
 
-AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+EMAIL = "test@example.org"
+AUTHOR = ["-c", "user.name=test", "-c", f"user.email={EMAIL}", "-c", "commit.gpgsign=false"]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def asked(folder: Path) -> Commit:
 
 def test_a_clean_checkout_is_its_commit(project):
     """The commit is the one that is checked out, and nothing differs from it."""
-    assert asked(project) == Commit(git(project, "rev-parse", "HEAD"), dirty=False)
+    assert asked(project) == Commit(git(project, "rev-parse", "HEAD"), dirty=False, author=EMAIL)
 
 
 @pytest.mark.parametrize("name", ["pipeline.py", "beside.py"])
@@ -72,7 +73,7 @@ def test_changed_and_new_files_make_it_dirty(project, name):
     """A file that differs from the commit, and one that is not in it, are told; ignored ones are not."""
     (project / name).write_text("x = 2\n")
 
-    assert asked(project) == Commit(git(project, "rev-parse", "HEAD"), dirty=True)
+    assert asked(project) == Commit(git(project, "rev-parse", "HEAD"), dirty=True, author=EMAIL)
 
 
 def test_what_is_ignored_is_not_of_the_commit(project):
@@ -96,7 +97,7 @@ def test_a_submodule_is_a_repository_of_its_own(project, tmp_path):
     git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(project), "inner")
     git(outer, "commit", "-q", "-m", "outer")
 
-    assert asked(outer / "inner") == Commit(git(project, "rev-parse", "HEAD"), dirty=False)
+    assert asked(outer / "inner") == Commit(git(project, "rev-parse", "HEAD"), dirty=False, author=EMAIL)
 
 
 def test_asking_changes_nothing(project):

@@ -51,7 +51,7 @@ def test_show_says_which_code_ran(cli, own, repository, materialize):
     )
     assert f"git {repository[:8]}.. with changes, " in cli("show", dirty).out
     recorded = cli("show", clean, "--json").json["run"]["provenance"]
-    assert recorded["git"] == {"commit": repository, "dirty": False, "reason": ""}
+    assert recorded["git"] == {"commit": repository, "dirty": False, "reason": "", "author": "test@example.org"}
     assert recorded["distributions"] == {"digest": here.digest, "count": here.count, "editable": list(here.editable)}
     assert cli("show", dirty, "--json").json["run"]["provenance"]["git"]["dirty"] is True
 
