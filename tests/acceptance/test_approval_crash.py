@@ -1,4 +1,4 @@
-"""Processes that die while they ask people, and while they record what people decided: nothing approved is lost, nothing else seen.
+"""Processes that die while they ask people, or record what was decided: nothing approved is lost, nothing else is seen.
 
 ``make test`` takes some moments of each, spread evenly; ``make prove`` (marker ``prove``) takes two hundred.
 """
@@ -93,7 +93,7 @@ CASES = [
 
 @pytest.mark.parametrize(("new_store", "when", "stride"), CASES, indirect=["new_store"])
 def test_a_death_around_a_question_loses_and_shows_nothing(place, gated, tmp_path, new_store, when, stride):
-    """Whenever a process dies, what was approved is there once and is not computed again, and nothing unapproved was ever seen."""
+    """Whenever a process dies, what was approved is there, was computed once, and nothing unapproved was ever seen."""
     assert every(place, gated, tmp_path, when, new_store, 7, stride) > 2 * stride
 
 

@@ -270,7 +270,7 @@ class Deployment:
                 self._courier.close()
             self.seal(last=True)
             if self._services is not None and self._database is not None:
-                self._sign_off(self._database, self._services.process)
+                _sign_off(self._database, self._services.process)
         finally:
             self._services = self.sealing = None
             for database in (self._database, self._empty):
@@ -278,15 +278,6 @@ class Deployment:
                     database.close()
             self._database = self._empty = None
             self.locks.release()
-
-    @staticmethod
-    def _sign_off(database: Database, process: str) -> None:
-        """End this process's row; a process that leaves something unsettled counts as dead, and the next one settles it."""
-        with database.reading() as connection:
-            left = runs.held_by(connection, process) or materializations.running_attempts(connection, process)
-        if not left:
-            with database.transaction() as tx:
-                processes.end(tx, process, database.now())
 
     def _make_folder(self) -> None:
         home = self.settings.home
@@ -307,3 +298,12 @@ class Deployment:
         database = Database(self.settings.database_url, self.dispatcher, self.clock, create=create, power=power)
         database.recorders = (EventLog(self.settings.project), *([self._outbox] if self._outbox is not None else []))
         return database
+
+
+def _sign_off(database: Database, process: str) -> None:
+    """End this process's row; a process that leaves something unsettled counts as dead, and the next one settles it."""
+    with database.reading() as connection:
+        left = runs.held_by(connection, process) or materializations.running_attempts(connection, process)
+    if not left:
+        with database.transaction() as tx:
+            processes.end(tx, process, database.now())

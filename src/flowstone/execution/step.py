@@ -20,16 +20,16 @@ from flowstone.events.catalogue import (
 )
 from flowstone.execution import asking, weakened
 from flowstone.execution.asking import Asking, Requester
+from flowstone.execution.concluding import concluded
 from flowstone.execution.decision import Facts, Made
 from flowstone.execution.gate import gate_of
 from flowstone.execution.moves import Ask, Wait
-from flowstone.execution.outcome import Asked, Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
+from flowstone.execution.outcome import Cancelled, Failed, Lost, Outcome, Postponed, Report, Skipped, Stored, TimedOut
 from flowstone.execution.ownership import taken
 from flowstone.execution.plan import Place, Step
 from flowstone.execution.schedule import Ending
 from flowstone.execution.services import Services
-from flowstone.execution.settlement import LOST_LIMIT, Claim, Settlement, Try, interrupted, observed_of, output_of
-from flowstone.foundation.clock import NANOSECONDS
+from flowstone.execution.settlement import Claim, Settlement, Try, observed_of, output_of
 from flowstone.foundation.errors import RecordError
 from flowstone.ledger import error_groups, failures
 from flowstone.ledger.failures import Failure
@@ -37,8 +37,6 @@ from flowstone.ledger.lineage import record_inputs
 from flowstone.stores import approvals, materializations, outputs, runs, slots
 from flowstone.stores.database import Transaction
 from flowstone.stores.records import OutputRecord
-
-LONGEST_DELAY = 10 * 365 * 86_400.0  # seconds; more does not fit a time in nanoseconds
 
 
 class Steps:
@@ -100,47 +98,7 @@ class Steps:
 
     def conclude(self, claim: Claim, report: Report) -> Settlement:
         """Decide what the report means: the ending, or when to try again."""
-        services, known = self._services, self.tries[claim.step.place]
-        now = services.database.now()
-        ending, retry_at, error_id, approval_id = None, None, "", ""
-        match report.outcome:
-            case Stored(asked=Asked()):
-                approval_id = services.ids.new("apr")
-            case Stored(output):
-                ending = Ending("success", claim.output_id, output.digest)
-            case Skipped(message):
-                ending = Ending("skipped", reason="by_code", message=services.dispatcher.redactor.text(message))
-            case Postponed(failure, after):
-                if known.later < claim.asset.retries.later_limit:
-                    retry_at = now + int(min(after, LONGEST_DELAY) * NANOSECONDS)
-                else:
-                    error_id = services.ids.new("err")
-                    ending = Ending(
-                        "failed",
-                        reason="gave_up",
-                        message=services.dispatcher.redactor.text(f"RetryLater {known.later + 1} times: {failure.message}"),
-                    )
-            case Lost(failure):
-                error_id = services.ids.new("err")
-                if known.losses + 1 < LOST_LIMIT:
-                    retry_at = now
-                else:
-                    ending = Ending("failed", reason="worker_lost", message=f"its process died {LOST_LIMIT} times")
-            case Failed(failure, retry) | TimedOut(failure, retry):
-                error_id = services.ids.new("err")
-                ending, retry_at = self._failed(claim, failure, now, retry=retry)
-            case Cancelled():
-                ending, retry_at = interrupted(services.stopping.of(self._run_id), now)
-        return Settlement(claim, report, ending, retry_at, error_id, now, approval_id)
-
-    def _failed(self, claim: Claim, failure: Failure, now: int, *, retry: bool) -> tuple[Ending | None, int | None]:
-        """How a step goes on after a failed attempt: it has ended, or is tried again then."""
-        spent = claim.number - self.tries[claim.step.place].later
-        if retry and spent < claim.asset.retries.attempts:
-            delay = claim.asset.retries.delay_before(spent + 1, self._services.random)
-            return None, now + int(min(delay, LONGEST_DELAY) * NANOSECONDS)
-        message = self._services.dispatcher.redactor.text(failure.message)
-        return Ending("failed", reason=failure.type, message=message), None
+        return concluded(self._services, self._run_id, claim, report, self.tries[claim.step.place])
 
     def settle(self, tx: Transaction, settled: Settlement) -> None:
         """T2: end the attempt with all its evidence. Raises :class:`RecordError` when it is no longer this process's."""

@@ -31,17 +31,23 @@ def told_of(flow, name):
     return len(flow.events(names=[f"flowstone.checkpoint.{name}"]))
 
 
+def too_late(flow, id):
+    """Somebody says yes when the time is up."""
+    with pytest.raises(AlreadyDecidedError, match="has expired"):
+        flow.approvals.approve(id, "fine")
+
+
 FINDERS = {
     "tick": lambda ann, bob, run_id, id: bob.tick(),
     "another run": lambda ann, bob, run_id, id: ann.run("side"),
     "resume": lambda ann, bob, run_id, id: ann.resume(run_id),
-    "a person": lambda ann, bob, run_id, id: pytest.raises(AlreadyDecidedError, bob.approvals.approve, id, "fine"),
+    "a person": lambda ann, bob, run_id, id: too_late(bob, id),
 }
 
 
 @pytest.mark.parametrize("finder", FINDERS)
 def test_whoever_comes_first_after_the_deadline_finds_it_passed(office, told, holds, audited, finder):
-    """Nothing ran meanwhile: the request expires exactly once, what depends on it is skipped, the run has ended, nothing is published."""
+    """Nothing ran meanwhile: the request expires once, what depends on it is skipped, the run has ended, nothing is published."""
     ann, bob, run_id, id = waiting(office)
     office.clock.advance(2 * DAY)
     FINDERS[finder](ann, bob, run_id, id)
@@ -61,7 +67,7 @@ def test_whoever_comes_first_after_the_deadline_finds_it_passed(office, told, ho
 
 def test_a_person_may_decide_until_the_deadline_and_not_after(office, holds):
     """A nanosecond's worth before it they win; at it the deadline does, and says so."""
-    ann, bob, run_id, id = waiting(office)
+    ann, bob, _run_id, id = waiting(office)
     office.clock.advance(DAY - timedelta(microseconds=1))
     assert bob.approvals.approve(id, "just in time").approval.status == "approved"
 
@@ -70,7 +76,7 @@ def test_a_person_may_decide_until_the_deadline_and_not_after(office, holds):
     ann.run(["bom"], force=True)
     other = pending(bob).id
     office.clock.advance(DAY)
-    with pytest.raises(AlreadyDecidedError, match="it has expired 24 Nov 2026|it has expired 25 Nov 2026"):
+    with pytest.raises(AlreadyDecidedError, match="it has expired 25 Nov 2026"):
         bob.approvals.approve(other, "too late")
     assert told_of(ann, "refused") == 1
     holds(ann)
@@ -78,10 +84,9 @@ def test_a_person_may_decide_until_the_deadline_and_not_after(office, holds):
 
 def test_people_are_reminded_once_when_half_the_time_is_over(office):
     """Ticks before and after remind nobody again; the reminder names the deadline."""
-    ann, bob, run_id, id = waiting(office)
-    for share, reminded in ((0.4, 0), (0.6, 1), (0.9, 1)):
-        office.clock.set(office.clock.now.replace(hour=12) if share == 0.4 else office.clock.now)
-        office.clock.advance(DAY * 0.4 if share == 0.4 else DAY * 0.2 if share == 0.6 else DAY * 0.3)
+    ann, bob, _run_id, id = waiting(office)
+    for share, reminded in ((0.4, 0), (0.2, 1), (0.3, 1)):
+        office.clock.advance(DAY * share)
         bob.tick()
         assert told_of(ann, "reminded") == reminded
     assert bob.approvals.find(id).status == "pending"
@@ -104,7 +109,7 @@ def test_remind_goes_on_for_as_long_as_nobody_decides(office, audited, holds):
 
 def test_others_are_asked_when_the_first_have_not_decided(office, audited, holds):
     """Who was not asked at first may decide after the deadline; when it passes again, the request expires."""
-    ann, bob, run_id, id = waiting(office, approvers=["bob"], on_timeout="escalate", escalate_to=["carol"])
+    ann, bob, _run_id, id = waiting(office, approvers=["bob"], on_timeout="escalate", escalate_to=["carol"])
     carol = office.person("carol")
     with pytest.raises(ApprovalError, match="carol is not asked"):
         carol.approvals.approve(id, "let me")
@@ -125,7 +130,7 @@ def test_others_are_asked_when_the_first_have_not_decided(office, audited, holds
 
 def test_everybody_who_was_asked_may_still_decide_when_others_are_asked_too(office):
     """Without approvers anybody may decide; asking others as well takes that from nobody."""
-    ann, bob, run_id, id = waiting(office, on_timeout="escalate", escalate_to=["carol"])
+    ann, bob, _run_id, id = waiting(office, on_timeout="escalate", escalate_to=["carol"])
     office.clock.advance(1.5 * DAY)
     bob.tick()
     assert told_of(ann, "escalated") == 1
@@ -149,7 +154,7 @@ def test_approval_by_silence_is_said_to_be_that(office, holds, audited):
 
 def test_silence_publishes_no_bytes_that_have_changed(office):
     """What was tampered with is void at the deadline, though nobody has to look at it for a yes."""
-    ann, bob, run_id, id = waiting(office, on_timeout="approve")
+    ann, bob, _run_id, id = waiting(office, on_timeout="approve")
     (file,) = (office.home / "outputs").rglob("*bom*/**/*.json")
     file.write_text('{"a": 666}')
     office.clock.advance(2 * DAY)
@@ -172,5 +177,4 @@ def test_one_request_that_cannot_be_settled_holds_up_no_other(office, caplog):
     with caplog.at_level("WARNING"):
         assert all(duty.ok for duty in ann.tick().duties if duty.name == "approvals")
     assert "could not be settled" in caplog.text
-    assert pending(ann).status == "pending"
-    del bob
+    assert [pending(ann).status, bob.approvals.requests()[0].status] == ["pending", "pending"]

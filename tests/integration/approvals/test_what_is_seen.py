@@ -274,8 +274,8 @@ REFUSED = {
     "an asserted requester": ({}, {"allow_asserted": False}, "ann", "is only asserted"),
     "a machine": ({}, {"machines": ("ci",)}, "ci", "is no person"),
     "a machine whose author is unknown": ({"not_author": True}, {"machines": ("ci",)}, "ci", "is not known"),
-    "an unknown group": ({"approvers": ["group:reviewrs"]}, {"groups": {"reviewers": ("bob",)}}, "ann", "did you mean 'reviewers'"),
-    "a group too small": ({"approvers": ["group:g"], "quorum": 2}, {"groups": {"g": ("bob",)}}, "ann", "2 must approve, and 1 can"),
+    "an unknown group": ({"approvers": ["group:reviewrs"]}, {"groups": {"reviewers": ("bob",)}}, "ann", "'reviewers'"),
+    "a group too small": ({"approvers": ["group:g"], "quorum": 2}, {"groups": {"g": ("bob",)}}, "ann", "2 must approve"),
     "only the requester": ({"approvers": ["ann"]}, {}, "ann", "0 can without ann"),
 }  # fmt: skip
 

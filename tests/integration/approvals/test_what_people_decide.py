@@ -1,4 +1,4 @@
-"""A decision is about exactly what was asked: other bytes void it, policies say who and how many, the same decision counts once."""
+"""A decision is about exactly what was asked: other bytes void it, policies say who and how many, the same one counts once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_changed_bytes_are_never_approved(office, told, holds, audited):
 
 def test_somebody_who_may_not_decide_voids_nothing(office):
     """Who is not asked is refused, whatever has become of the bytes."""
-    ann, bob, run_id, id = waiting(office, approvers=["bob"])
+    _ann, bob, _run_id, id = waiting(office, approvers=["bob"])
     file_of(office).unlink()
     with pytest.raises(ApprovalError, match="carol is not asked"):
         office.person("carol").approvals.approve(id, "fine")
@@ -62,7 +62,7 @@ def test_somebody_who_may_not_decide_voids_nothing(office):
 @pytest.mark.parametrize("gone", ["file", "folder"])
 def test_bytes_that_are_gone_are_not_approved(office, gone):
     """Where the candidate was stored, its absence is seen, though its whole folder went."""
-    ann, bob, run_id, id = waiting(office)
+    _ann, bob, _run_id, id = waiting(office)
     file_of(office).unlink() if gone == "file" else shutil.rmtree(office.home / "outputs")
     with pytest.raises(CandidateChangedError, match="gone"):
         bob.approvals.approve(id, "fine")
@@ -70,7 +70,7 @@ def test_bytes_that_are_gone_are_not_approved(office, gone):
 
 def test_a_machine_without_the_bytes_can_decide(office, tmp_path, monkeypatch):
     """Another machine, whose own folder has nothing of the asset, decides upon what was stored with the request."""
-    ann, bob, run_id, id = waiting(office)
+    ann, bob, _run_id, id = waiting(office)
     settings = bob.settings
     elsewhere = dataclasses.replace(settings, outputs=dataclasses.replace(settings.outputs, path=tmp_path / "elsewhere"))
     (tmp_path / "elsewhere").mkdir()
@@ -82,7 +82,7 @@ def test_a_machine_without_the_bytes_can_decide(office, tmp_path, monkeypatch):
 
 def test_bytes_that_change_after_the_decision_are_not_handed_out(office):
     """The digest that was approved is checked when the value is loaded."""
-    ann, bob, run_id, id = waiting(office)
+    ann, bob, _run_id, id = waiting(office)
     bob.approvals.approve(id, "fine")
     file_of(office).write_text('{"a": 666}')
     with pytest.raises(CorruptOutputError):
@@ -91,7 +91,7 @@ def test_bytes_that_change_after_the_decision_are_not_handed_out(office):
 
 def test_a_candidate_older_than_the_current_output_needs_a_word_more(office, told):
     """Approving it would put back the clock: it is refused, and done with ``older``."""
-    ann, bob, run_id, id = waiting(office, ["bom"])
+    ann, bob, _run_id, id = waiting(office, ["bom"])
     (candidate,) = [o.output for o in ann.outputs("bom", which="all")]
     services = ann._deployment.services()
     newer = another(candidate)
@@ -147,7 +147,7 @@ def test_what_the_policy_watches_voids_the_request(office, what):
     ann, world, pipeline = changing(office, [what])
     id = pending(ann).id
     bob = change(office, what, world, pipeline)
-    with pytest.raises(CandidateChangedError, match="has changed|another current value"):
+    with pytest.raises(CandidateChangedError, match=r"has changed|another current value"):
         bob.approvals.approve(id, "fine")
 
 
@@ -166,7 +166,7 @@ def test_what_it_does_not_watch_leaves_the_candidate_as_good_as_it_was(office, w
 
 def test_the_same_decision_counts_once(office, audited):
     """Repeated under its id it answers what was stored, also after the end; another id, or another verdict, is too late."""
-    ann, bob, run_id, id = waiting(office)
+    ann, bob, _run_id, id = waiting(office)
     first = bob.approvals.approve(id, "fine", decision="d1")
     again = bob.approvals.approve(id, "fine", decision="d1")
 
@@ -180,7 +180,7 @@ def test_the_same_decision_counts_once(office, audited):
 
 def test_a_quorum_counts_people_and_not_votes(office, holds, audited):
     """One person cannot say yes twice; with the second one the value is published."""
-    ann, bob, run_id, id = waiting(office, quorum=2)
+    ann, bob, _run_id, id = waiting(office, quorum=2)
     assert bob.approvals.approve(id, "one").approval.status == "pending"
     with pytest.raises(ApprovalError, match="bob has voted already"):
         bob.approvals.approve(id, "and again")
@@ -194,14 +194,14 @@ def test_a_quorum_counts_people_and_not_votes(office, holds, audited):
 
 def test_one_no_decides(office):
     """After a yes of two, a no refuses the value."""
-    ann, bob, run_id, id = waiting(office, quorum=2)
+    _ann, bob, _run_id, id = waiting(office, quorum=2)
     bob.approvals.approve(id, "one")
     assert office.person("carol").approvals.reject(id, "no").approval.status == "rejected"
 
 
 def test_who_requested_the_run_may_not_approve_it(office, audited):
     """Four eyes: the attempt is refused and audited, and nothing has changed."""
-    ann, bob, run_id, id = waiting(office)
+    ann, bob, _run_id, id = waiting(office)
     with pytest.raises(ApprovalError, match="ann requested this run") as refused:
         ann.approvals.approve(id, "mine")
     assert (refused.value.context["reason"], audited(ann, "approval.refused")) == ("four_eyes", 1)
@@ -211,8 +211,8 @@ def test_who_requested_the_run_may_not_approve_it(office, audited):
 
 def test_an_asserted_name_is_no_proof_of_who_decides(office):
     """Where words are not enough for the deployment, who only says who they are is refused."""
-    ann, bob, run_id, id = waiting(office)
-    with pytest.raises(ApprovalError, match="bob .asserted. is not known well enough"):
+    _ann, _bob, _run_id, id = waiting(office)
+    with pytest.raises(ApprovalError, match=r"bob \(asserted\) is not known well enough"):
         office.person("bob", approvals={"allow_asserted": False}).approvals.approve(id, "fine")
 
 

@@ -138,7 +138,7 @@ _APPROVALS = Row("Approvals", (
     Panel("Waiting since", "gauges", _one(_or_zero(_ago(d.CHECKPOINT_OLDEST, ["asset"])), "{{asset}}"),
           "For how long the oldest pending request has waited.", "s", width=7),
     Panel("Since the deadline", "gauges", _one(_or_zero(f"{_ago(d.CHECKPOINT_DEADLINE, ['asset'])} > 0"), "{{asset}}"),
-          "How long ago a request's time was up that nobody has settled: flowstone tick does.", "s", ((0, "green"), (1, "red")), 7),
+          "How long ago the time of a request was up that nobody has settled.", "s", ((0, "green"), (1, "red")), 7),
     Panel("Controls weakened", "bars", _one(_new(d.CONTROLS_WEAKENED, ["control"]), "{{control}}"),
           d.CONTROLS_WEAKENED.description),
     Panel("Requests that ended", "bars", _one(_new(d.CHECKPOINTS, ["outcome"]), "{{outcome}}"), d.CHECKPOINTS.description,
