@@ -118,11 +118,8 @@ class Approval:
             for option, known in (("on_timeout", OnTimeout), ("assurance", Assurance))
             if getattr(self, option) not in get_args(known)
         ]
-        found += [
-            f"invalidate_on: {one!r} is none of {', '.join(get_args(Change))}"
-            for one in self.invalidate_on
-            if one not in get_args(Change)
-        ]
+        unknown = (one for one in self.invalidate_on if one not in get_args(Change))
+        found.extend(f"invalidate_on: {one!r} is none of {', '.join(get_args(Change))}" for one in unknown)
         if (self.on_timeout == "escalate") != bool(self.escalate_to):
             found.append('on_timeout="escalate" and escalate_to=[...] belong together; give both or none')
         if not callable(self.when) and self.when not in ("after", "before", "asked"):

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        ends = {"success": "success", "reused": "success", "rejected": "failed", "expired": "failed", "cancelled": "cancelled"}
+        ends = {"success": "success", "reused": "success", "cancelled": "cancelled", "rejected": "failed", "expired": "failed"}
         return ends.get(self.step, "waiting")
 
 
