@@ -123,7 +123,7 @@ class Session:
             return Compute(step, asset, facts, tuple(inputs), "", refused)
         because = FORCED if step.place in self._force else why_outdated(asset, facts, current)
         if because is not None and current is not None and INPUTS in because:
-            because = because.replace(INPUTS, _named_changes(self.services, current, inputs))
+            because = because.replace(INPUTS, self._changed_inputs(current, inputs))
         if asset.observed:
             return Observe(step, facts) if because or current is None else Reuse(step, current, "same version")
         if because is None and current is not None and not self.services.io.get(current.manager).exists(as_output(current)):
@@ -183,6 +183,17 @@ class Session:
         if current is not None:
             self._current[place] = self._outputs[current.id] = current
         return current
+
+    def _changed_inputs(self, current: OutputRecord, inputs: list[Made]) -> str:
+        """Name the inputs that differ from those *current* was made from."""
+        with self.services.database.reading() as connection:
+            edges = edges_into(connection, [current.id])
+            used = outputs.find(connection, [edge.upstream for edge in edges])
+        records = [(edge.parameter, used[edge.upstream]) for edge in edges if edge.upstream in used]
+        before = [Made(parameter, made.asset, made.partition, made.id, made.digest) for parameter, made in records]
+        named = changed_inputs(before, inputs)
+        more = [f"{len(named) - SHOWN_INPUTS} more"] if len(named) > SHOWN_INPUTS else []
+        return f"input {', '.join([*named[:SHOWN_INPUTS], *more])}" if named else INPUTS
 
     def _inputs(self, step: Step) -> tuple[list[Made], list[str]]:
         made, missing = [], []

@@ -45,12 +45,6 @@ FINDERS = {
 }
 
 
-def too_late(person, id):
-    """Somebody decides after the deadline, and is told so."""
-    with pytest.raises(AlreadyDecidedError):
-        person.approvals.approve(id, "fine")
-
-
 @pytest.mark.parametrize("finder", FINDERS)
 def test_whoever_comes_first_after_the_deadline_finds_it_passed(office, told, holds, audited, finder):
     """Nothing ran meanwhile: the request expires once, what depends on it is skipped, the run has ended."""
