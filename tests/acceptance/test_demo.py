@@ -353,7 +353,7 @@ def test_a_change_behind_its_back_is_found_out_before_a_newcomers_eyes(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert verdicts == [["TAMPERED", str(entries)], ["INTACT", str(entries)]]
     assert "\n   2400\n" in done.stdout
-    assert re.findall(r" \(turnover\): (\w+) = ", done.stdout) == ["digest", "size", "summary"]
+    assert re.findall(r" \(turnover\) says (\w+) = ", done.stdout) == ["digest", "size", "summary"]
     assert "says decided_by = the-boss" in done.stdout
     assert done.stdout.splitlines()[-1] == "  prove     flowstone audit verify"
 

@@ -204,9 +204,10 @@ class Deployment:
         return self._pipeline
 
     def people(self) -> Rules:
-        """Who may decide about what waits for approval; on a build server its own user is no person."""
-        chosen, own = self.settings.approvals, self.who
-        machines = (*chosen.machines, own.actor) if os.environ.get("CI") and own.identity == "os" else chosen.machines
+        """Who may decide about what waits for approval; on a build server its own user is no person, unless it is set who is."""
+        chosen, own, unset = self.settings.approvals, self.who, "approvals.machines" not in self.settings.sources
+        building = bool(os.environ.get("CI")) and own.identity == "os" and unset
+        machines = (*chosen.machines, own.actor) if building else chosen.machines
         return Rules(chosen.allow_asserted, chosen.groups, machines, self.settings.audit.require_approval_for_weakening)
 
     def _reap(self) -> None:

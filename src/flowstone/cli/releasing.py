@@ -20,6 +20,7 @@ COMMENT = "saw every finding"
 SETTINGS = f"""
 [approvals]
 allow_asserted = true  # so that one person can try both roles: --as {REVIEWER}. A real project leaves this out.
+machines = []  # whoever runs the demo is a person
 
 [approvals.groups]
 reviewers = ["{REVIEWER}"]

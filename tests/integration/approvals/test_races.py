@@ -1,6 +1,6 @@
 """Sixteen threads that meet at one request, each with a FlowStone of its own: one decision, one entry, and everybody is answered.
 
-``make test`` has a few trials of each race, ``make prove`` (marker ``prove``) a thousand.
+``make test`` has a few trials of each race, ``make prove`` (marker ``prove``) a thousand, half of them on each database.
 """
 
 from __future__ import annotations
@@ -140,12 +140,16 @@ def hold(arena, run_id, id, won):
     current = owner.outputs("bom")
     published = [version.output.id for version in current if version.current]
     assert (asked.output in published) == (asked.status == "approved")
+    cancelled = any(getattr(one, "status", "") == "cancelled" for one in won)
+    assert cancelled or asked.status != "cancelled"
     if asked.status == "approved":
         assert sum(vote.verdict == "approve" for vote in votes) == asked.policy["quorum"]
-        results = at_once([lambda: owner.resume(run_id)] * 3)
-        assert sorted(type(one).__name__ for one in results) == ["RunResult", "UsageError", "UsageError"]
-        assert owner.get("note") == owner.get("bom")
-    assert owner.show(run_id).run.status == {"approved": "success", "cancelled": "cancelled"}.get(asked.status, "failed")
+        if not cancelled:  # the run may have been cancelled after its value was approved
+            results = at_once([lambda: owner.resume(run_id)] * 3)
+            assert sorted(type(one).__name__ for one in results) == ["RunResult", "UsageError", "UsageError"]
+            assert owner.get("note") == owner.get("bom")
+    ends = {"approved": "cancelled" if cancelled else "success", "cancelled": "cancelled"}
+    assert owner.show(run_id).run.status == ends.get(asked.status, "failed")
 
 
 @pytest.fixture
@@ -160,7 +164,7 @@ RACES = ["approve/approve", "approve/reject", "approve/expire", "cancel/approve"
 
 
 @pytest.mark.parametrize("kind", RACES)
-@pytest.mark.parametrize("trials", [20, pytest.param(1_000, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("trials", [20, pytest.param(500, marks=pytest.mark.prove)])
 def test_one_decision_whoever_races(arena, kind, trials):
     """Whatever sixteen threads try at the same moment, one of them decides, and what follows from it happens once."""
     for number in range(trials):
