@@ -8,6 +8,7 @@ import pytest
 
 from flowstone import Approval, Pipeline, asset
 from flowstone.app.backups import restore
+from flowstone.app.repository import Commit
 from flowstone.execution.run import Actor
 from flowstone.foundation.errors import ApprovalError, MissingOutputError, UsageError, ValidationError
 from flowstone.foundation.settings import RetentionSettings
@@ -285,8 +286,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_gate_that_nobody_could_pass_is_refused(tmp_path, case):
+def test_a_gate_that_nobody_could_pass_is_refused(tmp_path, monkeypatch, case):
     """The run is refused with what is wrong and how to mend it, before anything is computed."""
+    monkeypatch.setattr("flowstone.app.identity.commit_of", lambda *_: Commit(None, None, "the folder is in no git repository"))
     policy, approvals, actor, told = REFUSED[case]
     with one(tmp_path, gated(**policy), actor=actor, approvals={"allow_asserted": True, **approvals}) as flow:
         assert told in refused(flow)
