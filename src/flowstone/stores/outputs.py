@@ -199,7 +199,12 @@ def count_versions(connection: Connection, project: str, asset: str, partition: 
 def before(connection: Connection, project: str, record: OutputRecord) -> OutputRecord | None:
     """The version before *record*; not one that people were asked about and have not approved."""
     key = (output.c.project == project, output.c.asset == record.asset, output.c.partition == record.partition)
-    refused = select(approval.c.id).where(approval.c.output == output.c.id, approval.c.status != "approved").exists()
+    place = (
+        approval.c.project == output.c.project,
+        approval.c.asset == output.c.asset,
+        approval.c.partition == output.c.partition,
+    )
+    refused = select(approval.c.id).where(*place, approval.c.output == output.c.id, approval.c.status != "approved").exists()
     older = select(*_columns).where(*key, output.c.version < record.version, ~refused).order_by(output.c.version.desc()).limit(1)
     row = connection.execute(older).first()
     return _record(row) if row else None
