@@ -227,7 +227,7 @@ def positional(node):
 
 
 def test_w_36_how_an_attempt_ended_is_decided_in_one_place():
-    """No function takes more than eight arguments by position, and the endings of an attempt are matched in one module alone."""
+    """No function takes more than eight arguments by position; one module decides what an attempt's end means, one writes it."""
     trees = parsed("src/flowstone")
     outcomes = {"Stored", "Skipped", "Failed", "Postponed"}
     called = {file: tree for file, tree in trees.items() if "/cli/" not in file}  # a verb's function gets its options by name
@@ -239,8 +239,16 @@ def test_w_36_how_an_attempt_ended_is_decided_in_one_place():
         if isinstance(node, ast.MatchClass) and ast.unparse(node.cls) in outcomes
     }
 
+    deciding = {
+        file
+        for file, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Settlement"
+    }
+
     assert long == []
-    assert matching == {"src/flowstone/execution/step.py"}
+    assert deciding == {"src/flowstone/execution/concluding.py"}
+    assert matching == deciding | {"src/flowstone/execution/step.py"}
 
 
 def checks(node, helpers):

@@ -28,6 +28,15 @@ SAME = "candidate"
 """Why a step waits that would compute exactly what people are asked about: once they agree it takes that."""
 
 
+class Matter(NamedTuple):
+    """What people are asked about: the kind of the request, the place, the output if there is one, and the digest of it."""
+
+    kind: str
+    place: Place
+    output: str
+    digest: str
+
+
 class Requester(NamedTuple):
     """The run that asks, and on whose behalf; *author* is that of the commit it runs, an e-mail address."""
 
@@ -81,8 +90,8 @@ class Asking:
             "changes": from_json(asked.changes) if asked.changes else {}, "base": base,
             "config": config_of(config, self._services.config), "host": socket.gethostname(), **self._common(dependants),
         }  # fmt: skip
-        place = (candidate.asset, candidate.partition)
-        made = self._ask(tx, id, row, "after", place, candidate.id, candidate.digest, facts, policy, now)
+        matter = Matter("after", (candidate.asset, candidate.partition), candidate.id, candidate.digest)
+        made = self._ask(tx, id, row, matter, facts, policy, now)
         self._tell(tx, approval_acts.requested(made, candidate, inputs), now)
         return made
 
@@ -105,7 +114,7 @@ class Asking:
             "message": str(policy["message"]), "because": because, "made_of": facts._asdict(),
             "inputs": [list(made) for made in inputs][:LISTED], **self._common(dependants),
         }  # fmt: skip
-        made = self._ask(tx, id, row, "before", place, "", binding(facts), told, policy, now)
+        made = self._ask(tx, id, row, Matter("before", place, "", binding(facts)), told, policy, now)
         self._tell(tx, approval_acts.requested(made), now)
         return made
 
@@ -121,7 +130,7 @@ class Asking:
         now: int,
     ) -> ApprovalRecord:
         """Ask, by the *old* policy of a gate, whether it may protect less; *digest* is that of the new one."""
-        made = self._ask(tx, id, row, "weakening", place, "", digest, {**facts, **self._common(())}, old, now)
+        made = self._ask(tx, id, row, Matter("weakening", place, "", digest), {**facts, **self._common(())}, old, now)
         self._tell(tx, approval_acts.requested(made), now)
         return made
 
@@ -132,20 +141,10 @@ class Asking:
             "machine": self._services.people.is_machine(who.actor),
         }  # fmt: skip
 
-    def _ask(  # noqa: PLR0913, PLR0917 - the columns of its row
-        self,
-        tx: Transaction,
-        id: str,
-        row: int,
-        kind: str,
-        place: Place,
-        output: str,
-        digest: str,
-        facts: Mapping[str, Any],
-        policy: Mapping[str, Any],
-        now: int,
+    def _ask(
+        self, tx: Transaction, id: str, row: int, matter: Matter, facts: Mapping[str, Any], policy: Mapping[str, Any], now: int
     ) -> ApprovalRecord:
-        services, by = self._services, self._requester
+        services, by, (kind, place, output, digest) = self._services, self._requester, matter
         redacted = services.dispatcher.redactor.value(dict(facts))
         question = Question(
             kind, by.pipeline, *place, by.run_id, by.trace_id, row, output, digest, redacted, by.who.actor, by.who.identity

@@ -1,4 +1,4 @@
-"""How an attempt can end. Plain data: it may come from another process. Matched in one place, ``step``."""
+"""How an attempt can end. Plain data: it may come from another process. ``concluding`` alone decides what it means, ``step`` writes that."""
 
 from __future__ import annotations
 
