@@ -1,4 +1,4 @@
-"""How an attempt can end. Plain data: it may come from another process. ``concluding`` alone decides what it means, ``step`` writes that."""
+"""How an attempt can end, as plain data. Only ``concluding`` decides what an end means, and only ``step`` writes it."""
 
 from __future__ import annotations
 
