@@ -10,6 +10,7 @@ import msgspec
 from flowstone.app.found import Found
 from flowstone.app.sensitive import tell_read
 from flowstone.app.wiring import Deployment
+from flowstone.execution.marks import showing
 from flowstone.execution.tables import table_of
 from flowstone.foundation.errors import StorageError
 from flowstone.foundation.redaction import Redactor
@@ -65,7 +66,7 @@ def _lines(value: Any, redactor: Redactor) -> tuple[list[str], str]:
 
 
 def _rows(value: Any, redactor: Redactor) -> tuple[list[str], str]:
-    table = table_of(value)
+    table = table_of(value, showing(redactor.text))
     names = list(table.columns)[:COLUMNS]
     if table.rows is None:
         return [f"{name}: {kind}" for name, kind in table.columns.items()], "its rows are not computed yet"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowstone.audit.signatures import check_ballot
-from flowstone.foundation.clock import NANOSECONDS, as_datetime
+from flowstone.execution.proving import untimely
 from flowstone.foundation.errors import SettingsError, SignatureError
 from flowstone.foundation.people import ApprovalSettings
 from flowstone.foundation.signatures import statement as statements
@@ -15,9 +15,6 @@ from flowstone.foundation.signatures.signing import sign_with
 from flowstone.foundation.signatures.sshsig import verify
 from flowstone.foundation.signatures.statement import NAMESPACE, Statement
 from flowstone.stores.records import ApprovalRecord
-
-SLACK_NS = 60 * NANOSECONDS
-"""How far the clock of who signs may be from that of the store."""
 
 
 class Signed(NamedTuple):
@@ -66,13 +63,11 @@ def checked(chosen: ApprovalSettings, asked: ApprovalRecord, text: Statement, si
             hint='under [approvals]: allowed_signers = "FILE", whose lines are: ann ssh-ed25519 AAAA...',
         )
     at = text.at * 1_000
-    if not asked.requested_at - SLACK_NS <= at <= now + SLACK_NS:
-        said = as_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
-        raise SignatureError(
-            f"it was signed for {said}, which is not between the request and now",
-            hint="sign again; the clocks of the two machines may differ by a minute",
-        )
-    key = verify(signature, text.text(), NAMESPACE)
-    signer = Signers.read(chosen.allowed_signers).principal_of(key, NAMESPACE, at, text.actor)
+    told = untimely(asked, at, now)
+    if told:
+        raise SignatureError(told, hint="sign again; the clocks of the two machines may differ by five minutes")
+    key, signers = verify(signature, text.text(), NAMESPACE), Signers.read(chosen.allowed_signers)
+    signer = signers.principal_of(key, NAMESPACE, at, text.actor)
+    signers.principal_of(key, NAMESPACE, now, text.actor)  # who signs says when: a key that has run out may not say it was before
     check_ballot(text, signature, signer.fingerprint)
     return Signed(text, signature, signer.fingerprint)

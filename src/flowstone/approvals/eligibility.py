@@ -68,6 +68,13 @@ def refusal(asked: ApprovalRecord, policy: Policy, person: Person, votes: Sequen
     """Why *person* may not decide about what is *asked*; ``None`` when they may."""
     if any(vote.voter == person.id for vote in votes):
         return Refusal("voted", f"{person.id} has voted already", f"flowstone approvals show {asked.id}")
+    for vote in votes:
+        if person.key and vote.key == person.key:
+            told = f"the key {person.key} has voted already, as {vote.voter}: one key is one person"
+            return Refusal("same_key", told, "sign with a key that nobody else has")
+    if rules.is_machine(person.id):
+        told = f"{person.id} is no person here (approvals.machines), and only people decide"
+        return Refusal("machine", told, "decide as yourself, or take the name out of approvals.machines")
     return _unproven(policy, person, rules) or _involved(asked, policy, person) or _not_asked(policy, person, rules)
 
 

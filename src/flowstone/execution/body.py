@@ -177,11 +177,12 @@ class Body:
 
     def _asked(self, value: Any, work: Work, ctx: Context) -> Asked | None:
         previous, asset, in_place = work.previous, work.asset, not self._io.get(work.manager).versioned
+        mask = self._dispatcher.redactor.text
         if previous is None or isinstance(value, Iterator):
-            return gate.asked(asset, value, ctx, None, in_place=in_place)
+            return gate.asked(asset, value, ctx, None, mask, in_place=in_place)
         manager, pickled = self._io.get(previous.manager), asset.format == "pickle"
         load = partial(manager.load, previous, produced=asset.return_annotation(), allow_pickle=pickled)
-        return gate.asked(asset, value, ctx, load, in_place=in_place)
+        return gate.asked(asset, value, ctx, load, mask, in_place=in_place)
 
     def _load(self, annotation: Any, item: Loading, shown: _Shown) -> Any:
         output = item.output

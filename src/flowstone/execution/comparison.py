@@ -5,58 +5,35 @@ What is not certain is not told: of values too large to be looked at whole, only
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Callable
 from typing import Any
 
-from flowstone.execution.changes import NAMED, Changes, Differences, Found, Names
-from flowstone.execution.marks import BUDGET, MOST, Marker, SpentError, fields_of, items_of, kind_of, line_count, shown
+from flowstone.execution.changes import Changes, Differences, Found, Names
+from flowstone.execution.marks import BUDGET, MOST, Marker, Shown, SpentError, fields_of, items_of, kind_of, line_count, showing
 from flowstone.execution.matching import IDENTIFIERS, VERSION, Side, add, entries, lines_of, looked_at, matched, unmatched
 from flowstone.execution.tables import Table, table_of
 
 STRANGE = "values of this type cannot be compared"
 
 
-def compare(old: object, new: object) -> Changes:
-    """Return what is different in *new*; never raises for what their classes do, and looks at a bounded part of them."""
+def compare(old: object, new: object, mask: Callable[[str], str] = str) -> Changes:
+    """Return what is different in *new*; never raises for what their classes do, and looks at a bounded part of them.
+
+    *mask* takes secrets out of names before they are cut.
+    """
     if old is new:
         return Changes(same=True)
     try:
-        return _Comparison().changes(old, new)
+        return _Comparison(showing(mask)).changes(old, new)
     except Exception:  # noqa: BLE001 - a class of the user's may raise anything
         return Changes(same=False, note=STRANGE)
-
-
-def summary(value: object) -> dict[str, Any]:
-    """Return what *value* is, as JSON holds it: its kind, its size, and the names of its keys or columns, the first 20."""
-    try:
-        kind = kind_of(value)
-        return {"kind": kind, **_measures(value, kind)}
-    except Exception:  # noqa: BLE001 - as above
-        return {"kind": "other"}
-
-
-def _measures(value: Any, kind: str) -> dict[str, Any]:
-    if kind == "dictionary":
-        every = fields_of(value) or {}
-        fields = list(islice(every.items(), NAMED))
-        lists = {_name(key): rows[1] for key, item in fields if (rows := items_of(item)) is not None}
-        return {"keys": [_name(key) for key, _ in fields], "key_count": len(every), "lists": lists}
-    if kind in {"list", "set"}:
-        return {"rows": (items_of(value) or ([], 0))[1]}
-    if kind == "table":
-        table = table_of(value)
-        return {"rows": table.rows, "columns": dict(islice(table.columns.items(), NAMED)), "column_count": len(table.columns)}
-    if kind == "array":
-        return {"shape": list(value.shape), "dtype": shown(str(value.dtype))}
-    if kind == "text":
-        return {"characters": str.__len__(value), "lines": line_count(str.__str__(value))}
-    return {"bytes": len(value)} if kind == "bytes" else {}
 
 
 class _Comparison:
     """One comparison: what may still be looked at on each side, and what is to be said of what was not."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
         self.old, self.new = Marker(), Marker()
         self.notes: list[str] = []
 
@@ -73,7 +50,7 @@ class _Comparison:
         elif now == "dictionary":
             found = self._keys(fields_of(old) or {}, fields_of(new) or {})
         elif now == "table":
-            found = self._tables(table_of(old), table_of(new))
+            found = self._tables(table_of(old, self._shown), table_of(new, self._shown))
         elif now == "text":
             found = self._texts(str.__str__(old), str.__str__(new))
         else:
@@ -91,7 +68,7 @@ class _Comparison:
         if kind == "array":
             for name, was, now in (("shape", old.shape, new.shape), ("dtype", old.dtype, new.dtype)):
                 if was != now:
-                    found.changed.add(shown(f"{name} {was} -> {now}"))
+                    found.changed.add(self._shown(f"{name} {was} -> {now}"))
             if found.differs():
                 return found
         if old != new if kind == "bytes" else self._marks_differ(old, new, "the content"):
@@ -144,7 +121,7 @@ class _Comparison:
 
     def _rows(self, old: tuple[list[Any], int], new: tuple[list[Any], int], of: str = "", *, ordered: bool = True) -> Found:
         left, right = looked_at(self.old, *old), looked_at(self.new, *new)
-        found = matched(left, right) or unmatched("rows", left, right, shown)
+        found = matched(left, right, self._shown) or unmatched("rows", left, right, self._shown)
         self._doubts(found, left, right, of, ordered=ordered)
         found.rows = (old[1], new[1])
         return found
@@ -186,16 +163,19 @@ class _Comparison:
         if cut:
             self.notes.append(f"{above}compared the first {min(cut):,} keys")
         if old_whole:
-            add(found.added, [key for mark, (key, _) in right.items() if mark not in left], lambda key: above + _name(key))
+            add(found.added, [key for mark, (key, _) in right.items() if mark not in left], lambda key: above + self._name(key))
         if new_whole:
-            add(found.removed, [key for mark, (key, _) in left.items() if mark not in right], lambda key: above + _name(key))
+            add(found.removed, [key for mark, (key, _) in left.items() if mark not in right], lambda key: above + self._name(key))
         for mark, (key, before) in left.items():
             if mark not in right:
                 continue
             if 0 in {self.old.left, self.new.left}:
-                self.notes.append(f"not compared from {above}{_name(key)} on: too large")
+                self.notes.append(f"not compared from {above}{self._name(key)} on: too large")
                 return
-            self._field(above + _name(key), (before, right[mark][1]), found, lists, nested=bool(above))
+            self._field(above + self._name(key), (before, right[mark][1]), found, lists, nested=bool(above))
+
+    def _name(self, key: Any) -> str:
+        return self._shown(key) or "a key without a name"
 
     def _field(self, name: str, pair: tuple[Any, Any], found: Found, lists: dict[str, Found], *, nested: bool) -> None:
         """What is under a key that both have: looked into where it is a dictionary or a list."""
@@ -215,10 +195,6 @@ class _Comparison:
         elif inner.differs():
             added, removed = inner.added.count, inner.removed.count
             found.changed.add(f"{name} (+{added:,} -{removed:,})" if added or removed else name)
-
-
-def _name(key: Any) -> str:
-    return shown(key) or "a key without a name"
 
 
 def _ordered(value: Any) -> bool:

@@ -29,12 +29,19 @@ def gate_of(asset: AnyAsset) -> Approval:
 
 
 def asked(
-    asset: AnyAsset, value: Any, ctx: Context, previous: Callable[[], Any] | None, *, in_place: bool = False
+    asset: AnyAsset,
+    value: Any,
+    ctx: Context,
+    previous: Callable[[], Any] | None,
+    mask: Callable[[str], str],
+    *,
+    in_place: bool = False,
 ) -> Asked | None:
     """What people are asked about *value* before it is stored, ``None`` when nobody is.
 
-    *previous* loads the current value, which *value* is compared with. Raises :class:`ApprovalError` for a function that asks
-    about something else than it returns, and for a value that is written *in_place*: nothing could be held back.
+    *previous* loads the current value, which *value* is compared with; *mask* takes secrets out of the names of what differs.
+    Raises :class:`ApprovalError` for a function that asks about something else than it returns, and for a value that is written
+    *in_place*: nothing could be held back.
     """
     question, gate = ctx.question, asset.approval
     if question is None and gate is not None and callable(gate.when) and isinstance(value, Iterator):
@@ -62,15 +69,15 @@ def asked(
             f"asset {asset.name!r}: context= of ctx.ask_approval has {len(context):,} characters as JSON",
             hint=f"give at most {MAX_CONTEXT:,}: names and counts, not the data",
         )
-    return Asked(message, context, _changes(value, previous))
+    return Asked(message, context, _changes(value, previous, mask))
 
 
-def _changes(value: Any, previous: Callable[[], Any] | None) -> str:
+def _changes(value: Any, previous: Callable[[], Any] | None, mask: Callable[[str], str]) -> str:
     """How *value* differs from the current one, as JSON; empty when there is none, or it cannot be compared."""
     if previous is None:
         return ""
     try:
-        return msgspec.json.encode(compare(previous(), value)).decode()
+        return msgspec.json.encode(compare(previous(), value, mask)).decode()
     except Exception as error:  # noqa: BLE001 - the old bytes may be gone or unreadable; the new ones are asked about all the same
         return to_json({"note": f"the current value could not be loaded: {type(error).__name__}"})
 

@@ -15,6 +15,7 @@ import marshal
 import operator
 import sys
 import uuid
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,9 @@ BUDGET = 1_000_000  # values of one side altogether, however deep
 DEEPEST = 100  # levels
 TEXT = 64  # characters, or bytes, that count as one more value
 LONGEST_NAME = 60
+
+Shown = Callable[[Any], str | None]
+"""Gives a plain value as a name."""
 
 _UNKNOWN = ("unknown",)
 _ATOMS = {type(None), bool, complex}
@@ -154,13 +158,17 @@ def items_of(value: Any) -> tuple[list[Any], int] | None:
     return None
 
 
-def shown(value: Any) -> str | None:
-    """Return a plain value as a name in one line, cut, what does not print escaped; ``None`` where it is none."""
-    try:
-        text = _text(value)
-    except Exception:  # noqa: BLE001 - as above
-        return None
-    return None if text is None else escape(cut(text, LONGEST_NAME))
+def showing(mask: Callable[[str], str]) -> Shown:
+    """Return what gives a plain value as a name in one line: masked, then cut, what does not print escaped; else ``None``."""
+
+    def shown(value: Any) -> str | None:
+        try:
+            text = _text(value)
+        except Exception:  # noqa: BLE001 - as above
+            return None
+        return None if text is None else escape(cut(mask(text), LONGEST_NAME))
+
+    return shown
 
 
 def _text(value: Any) -> str | None:

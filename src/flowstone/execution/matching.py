@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from flowstone.execution.changes import NAMED, Found, Names
-from flowstone.execution.marks import MOST, Marker, SpentError, fields_of, shown
+from flowstone.execution.marks import MOST, Marker, Shown, SpentError, fields_of
 
 IDENTIFIERS = ("id", "key", "name", "name+version", "purl", "bom-ref")  # the first that is unique on both sides
 VERSION = "version"
@@ -23,6 +23,33 @@ _ENOUGH = 10_000  # values of one record that are looked at to say which fields 
 
 Record = dict[Any, Any]
 By = dict[tuple[Any, ...], tuple[int, Record]]
+
+
+class _Names(NamedTuple):
+    """What records are called that something identifies them *by*."""
+
+    by: str
+    shown: Shown
+
+    def label(self, record: Record) -> str:
+        """What identifies a record, and its version."""
+        parts = [self.shown(record[part]) or "" for part in self.by.split("+")]
+        version = self._version(record)
+        return " ".join([*parts, version] if version else parts)
+
+    def change(self, was: Record, now: Record) -> str:
+        """What changed about a record: its version, else the fields."""
+        before, after = self._version(was), self._version(now)
+        if before and after and was[VERSION] != now[VERSION]:
+            return f"{self.label(was)} -> {after}"
+        fields = [field for field in {**was, **now} if _differs(was, now, field)]
+        names = [self.shown(field) or "a field" for field in fields[:FEW]]
+        more = ", ..." if len(fields) > FEW else ""
+        return f"{self.label(now)} ({', '.join(names)}{more})" if names else self.label(now)
+
+    def _version(self, record: Record) -> str | None:
+        version = record.get(VERSION)
+        return self.shown(version) if self.by in _VERSIONED and type(version) is str and version else None
 
 
 class Side(NamedTuple):
@@ -64,15 +91,15 @@ def entries(marker: Marker, fields: dict[Any, Any]) -> tuple[dict[bytes, tuple[A
     return found, len(fields) <= MOST
 
 
-def matched(left: Side, right: Side) -> Found | None:
-    """Return what differs between records by what identifies them; ``None`` where nothing does."""
+def matched(left: Side, right: Side, shown: Shown) -> Found | None:
+    """Return what differs between records by what identifies them, as *shown*; ``None`` where nothing does."""
     records = [_records(side) for side in (left, right)]
     if records[0] is None or records[1] is None or not any(records):
         return None
     for name in IDENTIFIERS:
         old, new = _by(name, records[0]), _by(name, records[1])
         if old is not None and new is not None:
-            return _differing(name, old, new, left, right)
+            return _differing(_Names(name, shown), (old, new), left, right)
     return None
 
 
@@ -113,15 +140,15 @@ def _by(name: str, records: Sequence[Record]) -> By | None:
     return found
 
 
-def _differing(name: str, old: By, new: By, left: Side, right: Side) -> Found:
-    found = Found(f"rows by {name}")
+def _differing(names: _Names, sides: tuple[By, By], left: Side, right: Side) -> Found:
+    (old, new), found = sides, Found(f"rows by {names.by}")
     if left.whole:
-        add(found.added, [new[each][1] for each in new if each not in old], lambda record: _label(name, record))
+        add(found.added, [new[each][1] for each in new if each not in old], names.label)
     if right.whole:
-        add(found.removed, [old[each][1] for each in old if each not in new], lambda record: _label(name, record))
+        add(found.removed, [old[each][1] for each in old if each not in new], names.label)
     both = [(old[each], new[each]) for each in old if each in new]
     changed = [(was, now) for (here, was), (there, now) in both if left.marks[here] != right.marks[there]]
-    add(found.changed, changed, lambda pair: _change(name, *pair))
+    add(found.changed, changed, lambda pair: names.change(*pair))
     return found
 
 
@@ -135,28 +162,6 @@ def _extra(side: Side, other: Side) -> list[Any]:
         else:
             found.append(item)
     return found
-
-
-def _label(name: str, record: Record) -> str:
-    parts = [shown(record[part]) or "" for part in name.split("+")]
-    version = _version(name, record)
-    return " ".join([*parts, version] if version else parts)
-
-
-def _version(name: str, record: Record) -> str | None:
-    version = record.get(VERSION)
-    return shown(version) if name in _VERSIONED and type(version) is str and version else None
-
-
-def _change(name: str, was: Record, now: Record) -> str:
-    """What changed about a record: its version, else the fields."""
-    before, after = _version(name, was), _version(name, now)
-    if before and after and was[VERSION] != now[VERSION]:
-        return f"{_label(name, was)} -> {after}"
-    fields = [field for field in {**was, **now} if _differs(was, now, field)]
-    names = [shown(field) or "a field" for field in fields[:FEW]]
-    more = ", ..." if len(fields) > FEW else ""
-    return f"{_label(name, now)} ({', '.join(names)}{more})" if names else _label(name, now)
 
 
 def _differs(was: Record, now: Record, field: Any) -> bool:

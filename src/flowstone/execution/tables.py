@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from flowstone.execution.marks import shown
+from flowstone.execution.marks import Shown
 from flowstone.io_managers.annotations import library_of
 from flowstone.io_managers.frames import LAZY, PANDAS, POLARS, READER, kind_of
 
@@ -34,8 +34,8 @@ class Table(NamedTuple):
         return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
-def table_of(value: Any) -> Table:
-    """Return *value*, which is a frame, as a table."""
+def table_of(value: Any, shown: Shown) -> Table:
+    """Return *value*, which is a frame, as a table; *shown* names its columns."""
     kind = kind_of(type(value)) or ""
     columns: dict[str, str] = {}
     for place, (label, dtype) in enumerate(_schema(value, kind), 1):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 
 import pytest
 
 from flowstone.execution.changes import NAMED, NOTED, lines
-from flowstone.execution.comparison import compare, summary
+from flowstone.execution.comparison import compare
 from flowstone.execution.marks import BUDGET, MOST, Marker, SpentError
 
 
@@ -79,7 +78,6 @@ def test_hostile_values_are_compared_or_said_not_to_be(number):
         assert there.same != bool(there.note)
         assert not changed.same
         assert all(line.isprintable() for line in (*lines(there), *lines(changed)))
-        assert json.dumps(summary(wrap(old)))
 
 
 def test_a_long_list_is_looked_at_up_to_a_bound():
