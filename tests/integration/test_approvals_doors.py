@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ from sqlalchemy import update
 
 from flowstone import Approval, ApprovalError, FlowStone, Pipeline, asset
 from flowstone.cli.approvals_show import plain_view
+from flowstone.foundation.clock import NANOSECONDS, as_datetime
 from flowstone.foundation.errors import MissingOutputError, SettingsError, UsageError
 from flowstone.foundation.serialize import to_json
 from flowstone.foundation.signatures.sshsig import sign
@@ -254,6 +256,38 @@ def test_what_proves_nothing_is_refused_and_recorded(signing, keys, tmp_path: Pa
         assert (grace.approvals.find(id).status, grace.approvals.votes(id)) == ("pending", [])
         with pytest.raises(UsageError, match="belong together"):
             grace.approvals.approve(id, signature=own)
+
+
+def test_one_key_under_two_names_is_one_person(signing, keys, tmp_path: Path) -> None:
+    """Where two must agree, the second signature with the same key is refused, whatever name the file gives it."""
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(signers.read_text().replace("grace ", "grace,edsger ", 1))
+    id = asked_in(signing, shop(Approval("May we?", ["group:reviewers"], quorum=2, assurance="signed")))
+    with FlowStone(settings=signing, actor="grace") as grace, FlowStone(settings=signing, actor="edsger") as edsger:
+        grace.approvals.approve(id, sign=keys["grace"])
+        with pytest.raises(ApprovalError, match="has voted already, as grace: one key is one person") as refused:
+            edsger.approvals.approve(id, sign=keys["grace"])
+        assert refused.value.context["reason"] == "same_key"
+        assert edsger.approvals.approve(id, sign=keys["edsger"]).approval.status == "approved"
+
+
+def test_a_key_that_has_run_out_cannot_say_it_signed_before(signing, keys, tmp_path: Path) -> None:
+    """The time in a statement is the signer's word: the key must count then, and when the decision arrives."""
+    id = asked_in(signing, SIGNED)
+    with FlowStone(settings=signing, actor="grace") as grace:
+        then = grace.approvals.find(id).requested_at
+        text = grace.approvals.statement(id, "approve", "fine")
+        said = as_datetime(then).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        early = text[: text.index(b"at: ")] + f'at: "{said}"\n'.encode()
+        signers = tmp_path / "allowed_signers"
+        whole = signers.read_text()
+        until = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(then // NANOSECONDS + 1))
+        signers.write_text(whole.replace("grace ", f'grace valid-before="{until}" ', 1))
+        time.sleep(2.5)
+        with pytest.raises(ApprovalError, match="does not allow the key after"):
+            grace.approvals.approve(id, **_both(keys["grace"], early))
+        signers.write_text(whole)
+        assert grace.approvals.approve(id, **_both(keys["grace"], early)).approval.status == "approved"
 
 
 def test_signing_needs_a_list_of_signers(settings, keys) -> None:

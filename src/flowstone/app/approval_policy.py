@@ -89,7 +89,8 @@ def _gates(connection: Connection, project: str, rules: Rules) -> list[Gate]:
     return [
         Gate(
             pipeline=one.name, asset=item["name"], policy=(policy := policy_of(item["approval"])),
-            people=rules.people_of(policy.approvers), pending=pending.get(item["name"], 0),
+            people=[name for name in rules.people_of(policy.approvers) if not rules.is_machine(name)],
+            pending=pending.get(item["name"], 0),
         )
         for one in pipelines.newest(connection, project)
         for item in one.definition["assets"]

@@ -18,6 +18,8 @@ _WHY = {
     "not_approver": "you are not asked",
     "asserted": "anybody could say that of themselves, so you may not decide",
     "voted": "you have voted already",
+    "same_key": "your key has voted already, as somebody else",
+    "machine": "you are no person here (approvals.machines)",
 }  # fmt: skip
 """Why somebody may not decide, in words to themselves."""
 

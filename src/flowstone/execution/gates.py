@@ -82,9 +82,10 @@ def _check_quorum(asset: AnyAsset, gate: Approval, people: Rules, requester: Who
     if not gate.approvers or gate.on_timeout == "approve":
         return
     asked = people.people_of((*gate.approvers, *gate.escalate_to))
-    able = [name for name in asked if not (gate.four_eyes and name == requester.actor)]
+    persons = [name for name in asked if not people.is_machine(name)]
+    able = [name for name in persons if not (gate.four_eyes and name == requester.actor)]
     if len(able) < gate.quorum:
-        without = f" without {requester.actor}, who requests this run" if len(able) < len(asked) else ""
+        without = f" without {requester.actor}, who requests this run" if len(able) < len(persons) else ""
         raise UsageError(
             f"asset {asset.name!r}: {gate.quorum} must approve, and {len(able)} can{without}: {', '.join(able) or 'nobody'}",
             hint="name more approvers, or have somebody else request the run",

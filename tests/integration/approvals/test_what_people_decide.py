@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from flowstone import Approval, FlowStone, Pipeline, asset
-from flowstone.foundation.errors import AlreadyDecidedError, ApprovalError, CandidateChangedError, CorruptOutputError
+from flowstone.foundation.errors import AlreadyDecidedError, ApprovalError, CandidateChangedError, CorruptOutputError, UsageError
 from flowstone.stores import outputs
 
 
@@ -207,6 +207,19 @@ def test_who_requested_the_run_may_not_approve_it(office, audited):
     assert (refused.value.context["reason"], audited(ann, "approval.refused")) == ("four_eyes", 1)
     assert len(ann.events(names=["flowstone.checkpoint.refused"])) == 1
     assert pending(bob).version == 1
+
+
+def test_a_machine_decides_nothing(office):
+    """A name that is set to be no person may not say yes or no, not even where nobody is named who may."""
+    _ann, bob, _run_id, id = waiting(office)
+    robot = office.person("cron")
+    for decide in (robot.approvals.approve, robot.approvals.reject):
+        with pytest.raises(ApprovalError, match="cron is no person here") as refused:
+            decide(id, "fine")
+        assert refused.value.context["reason"] == "machine"
+    assert pending(bob).version == 1
+    with pytest.raises(UsageError, match="2 must approve, and 1 can: bob"):
+        office.person("ann", office.pipeline(Approval("Publish?", ["bob", "cron"], quorum=2))).run()
 
 
 def test_an_asserted_name_is_no_proof_of_who_decides(office):

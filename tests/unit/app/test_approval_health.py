@@ -83,7 +83,7 @@ def test_a_group_without_people_is_named(examined):
 def test_a_quorum_that_a_group_cannot_reach_is_named(examined):
     """Two votes of a group of one person and a machine: nobody can ever reach them."""
     gate = Approval(approvers=["group:reviewers"], quorum=2, four_eyes=False)
-    told = examined(gate, groups={"reviewers": ("bob", "ci")})
+    told = examined(gate, groups={"reviewers": ("bob", "eve")}, later={"groups": {"reviewers": ("bob", "ci")}})
 
     assert ("warn", "1 people are asked about ledger, and 2 must approve") in [each[:2] for each in told]
 

@@ -51,7 +51,8 @@ CHECKPOINT_REFUSED = Metric.counter(
     CheckpointRefused,
     labels=["reason"],
     description="Attempts to decide that were refused: by somebody who is not asked (not_approver), requested the run "
-    "(four_eyes), is not known well enough (asserted, assurance), comes too late (already_decided, late), and so on.",
+    "(four_eyes), is no person (machine), is not known well enough (asserted, assurance), comes too late (already_decided, "
+    "late), and so on.",
 )
 CHECKPOINT_PENDING = Metric.gauge(
     "flowstone_checkpoint_pending", "Requests for approval that nobody has decided yet.", labels=_ASSET
