@@ -23,7 +23,7 @@ demo: $(VENV)/.demo  ## install FlowStone with its demo and review a Python envi
 	@$(BIN)/flowstone demo
 
 test: $(VENV)/.dev servers  ## run the tests (not the long matrices) on every core
-	@$(PYTEST) -n auto tests
+	@$(PYTEST) -n auto --dist worksteal tests
 
 check: lint types floors test  ## what CI runs: lint, types, floors, tests
 
@@ -41,7 +41,7 @@ bench: $(VENV)/.dev  ## measure the budgets on this machine and print them
 	@$(BIN)/python -m benchmarks
 
 prove: $(VENV)/.dev servers  ## everything, with the long matrices: random kills, deaths at every statement, 2,000 examples a property (a quarter of an hour)
-	@HYPOTHESIS_PROFILE=prove $(PYTEST) -n auto -m "prove or not prove" tests
+	@HYPOTHESIS_PROFILE=prove $(PYTEST) -n auto --dist worksteal -m "prove or not prove" tests
 
 api: $(VENV)/.dev  ## write tests/architecture/public_api.txt again, after a wanted change of the public names
 	@FLOWSTONE_WRITE_API=1 $(PYTEST) -q tests/architecture/test_public_api.py
