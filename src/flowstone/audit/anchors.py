@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from flowstone.foundation.serialize import from_json, to_json
 FIRST = "0" * 64
 """What the first line of a file says of the line before it."""
 MAX_LINE = 4 * MAX_NOTE
+BUSY_SECONDS = 2.0
+"""How long to wait for somebody else who writes the same file: that takes them milliseconds."""
 DEFAULT = "state"
 """The name of the sink in the user's state folder."""
 _logger = logging.getLogger("flowstone.audit.anchor")
@@ -58,7 +61,7 @@ class FileSink:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path(origin), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
         with os.fdopen(descriptor, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file.fileno())
             last, whole = _last_line(file.fileno())
             line = to_json({"at": at, "note": note, "previous": digest(last) if last else FIRST}).encode() + b"\n"
             os.write(file.fileno(), line if whole else b"\n" + line)  # a line that was cut off ends where it is
@@ -175,6 +178,18 @@ def _object(line: bytes) -> dict[str, object] | None:
 def digest(line: bytes) -> str:
     """The SHA-256 of a line, without its newline."""
     return hashlib.sha256(line).hexdigest()
+
+
+def _lock(descriptor: int) -> None:
+    """Keep other writers out of the file; raises :class:`AuditError` where one of them does not end."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise AuditError("another process keeps the file locked", hint="it is tried again with the next head") from error
+            time.sleep(0.01)
 
 
 def _last_line(descriptor: int) -> tuple[bytes, bool]:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 
 import pytest
 
@@ -148,15 +149,31 @@ def test_a_line_that_a_crash_cut_off_is_no_fault(small_log):
     assert (len(kept), read.faults, len(read.notices)) == (6, [], 1)
 
 
-def test_a_file_somebody_else_is_writing_is_busy(small_log):
-    """A sink that is locked fails at once instead of waiting."""
+def test_a_file_somebody_else_is_writing_is_waited_for(small_log):
+    """Two keepers that anchor at once both get their receipt."""
+    small_log.sealed()
+    path = small_log.keeper.anchors.sinks[1].path(small_log.origin)
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        writer = threading.Timer(0.3, fcntl.flock, [file, fcntl.LOCK_UN])
+        writer.start()
+        small_log.append()
+        anchored = small_log.keeper.seal()[1]
+        writer.join()
+
+    assert [one.error for one in anchored] == ["", ""]
+
+
+def test_a_file_that_stays_locked_is_busy(small_log, monkeypatch):
+    """A sink that somebody keeps locked fails after a while, and holds up nothing."""
+    monkeypatch.setattr("flowstone.audit.anchors.BUSY_SECONDS", 0.05)
     small_log.sealed()
     path = small_log.keeper.anchors.sinks[1].path(small_log.origin)
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         small_log.append()
 
-        assert small_log.keeper.seal()[1][1].error
+        assert small_log.keeper.seal()[1][1].error == "another process keeps the file locked"
 
 
 def test_a_log_line_is_an_anchor_when_somebody_listens(small_log, caplog):
