@@ -85,6 +85,9 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.runs:
+            self.flow.tick()  # what time has done is no fault of the records once somebody has looked
+            self._settle()
+            self.the_store_agrees()
             assert [str(one) for one in self.flow.doctor() if one.level == "fail"] == []
         self.flow.close()
         self.folder.cleanup()
