@@ -234,7 +234,8 @@ def forge(a, fields, disclosed, **vote):
 
 def another_verdict(a, rng):
     """The verdict is another one than was signed."""
-    forge(a, *rng.choice(signed_votes(a)), verdict="reject")
+    fields, disclosed = rng.choice(signed_votes(a))
+    forge(a, fields, disclosed, verdict="reject" if fields["data"]["vote"]["verdict"] == "approve" else "approve")
 
 
 def another_candidate(a, rng):
