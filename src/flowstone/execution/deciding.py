@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flowstone.approvals import eligibility, transitions
 from flowstone.approvals.eligibility import Person, Refusal
 from flowstone.approvals.policy import policy_of
@@ -9,7 +11,7 @@ from flowstone.approvals.transitions import Ballot
 from flowstone.audit import approval_acts
 from flowstone.audit.recorder import Who
 from flowstone.events.catalogue import CheckpointRefused
-from flowstone.execution import candidates, expiring, proving
+from flowstone.execution import candidates, expiring, proving, weakened
 from flowstone.execution.candidates import Candidate
 from flowstone.execution.services import Services
 from flowstone.execution.verdicts import Decided, Verdicts, close, insisting, known, late
@@ -53,6 +55,8 @@ class Deciding:
                 return self.vote(id, ballot, older=older)  # its time was up just now, or there is more of it
             raise self._refuse(asked.id, refused, ballot.person) from None
         close(self._services, decided)
+        if (decided.approval.kind, decided.approval.status) == (weakened.KIND, "approved"):
+            self._spare(decided.approval, ballot.person)
         if decided.vote is None:
             hint = f"flowstone run --resume {asked.run_id} computes it again"
             raise CandidateChangedError(f"{asked.id} is void: {decided.approval.reason}", hint=hint)
@@ -73,6 +77,14 @@ class Deciding:
     def refuse(self, id: str, refusal: Refusal, person: Person) -> ApprovalError:
         """Record that somebody's attempt was refused before it could be made; return the error that tells them."""
         return self._refuse(id, _RefusedError(refusal), person)
+
+    def _spare(self, given: ApprovalRecord, by: Person) -> None:
+        """End what other partitions still ask about the same weaker gate: it has been let through for all of them."""
+        with self._database.reading() as connection:
+            pending = approvals.listed(connection, self._project, kind=weakened.KIND, asset=given.asset, limit=None)
+        for other in pending:
+            if other.digest == given.digest:
+                close(self._services, insisting(partial(self._spared, other.id, given, by)))
 
     # -- inside the transaction -----------------------------------------------------------------------------------------
 
@@ -123,6 +135,13 @@ class Deciding:
                 votes = approvals.votes_in(tx, id)
                 self._require(eligibility.refusal(row, policy_of(row.policy), person, votes, self._services.people))
             return self._verdicts.end(tx, row, "cancelled", person, reason, now)
+
+    def _spared(self, id: str, given: ApprovalRecord, by: Person) -> Decided:
+        with self._database.transaction(power=True) as tx:
+            row = known(tx, id)
+            if row.status != "pending":
+                return Decided(row, None)
+            return self._verdicts.void(tx, row, by, f"the gate was let through as {given.id}", self._database.now())
 
     @staticmethod
     def _require_open(row: ApprovalRecord, now: int) -> None:

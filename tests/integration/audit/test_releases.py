@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from flowstone import Approval, FlowStone, Pipeline, asset
+from flowstone import Approval, FlowStone, Pipeline, Static, asset
 from flowstone.audit import verify_evidence
 from flowstone.audit.offline import verify_export, verify_proof
 from flowstone.foundation.errors import ApprovalError
@@ -74,15 +74,13 @@ def weaker(flow: FlowStone, control: str = "approval") -> list[tuple[str, str]]:
     return [(data["was"], data["now"]) for data, _ in told(flow, "control.weakened") if data["control"] == control]
 
 
-def decide(opened: Open, verdict: str, *people: str, **settings: Any) -> str:
-    """Let people decide about the only open request; return its id."""
-    id = ""
+def decide(opened: Open, verdict: str, *people: str, id: str = "", **settings: Any) -> str:
+    """Let people decide about the request *id*, or the only open one; return its id."""
     for person in people:
         with opened(person, **settings) as flow:
-            [asked] = flow.approvals.requests()
-            id = asked.id
-            getattr(flow.approvals, verdict)(id, "looked at it")
-    return id
+            [asked] = [flow.approvals.find(id)] if id else flow.approvals.requests()
+            getattr(flow.approvals, verdict)(asked.id, "looked at it")
+    return asked.id
 
 
 def test_what_people_decide_is_told_and_found_intact(opened: Open) -> None:
@@ -165,6 +163,34 @@ def test_a_weaker_gate_waits_for_those_who_were_asked_before(opened: Open) -> No
         assert flow.resume(run.run_id).status == "success"
         assert flow.run(["bom"], force=True).status == "success"
         assert flow.approvals.requests() == []
+        assert flow.audit.verify().checked.findings == []
+
+
+def test_a_weaker_gate_is_let_through_once_for_every_partition(opened: Open) -> None:
+    """What waits in other partitions for the same answer goes on with it, and is not asked about again."""
+
+    def pipeline(gate: Approval | None) -> Pipeline:
+        @asset(approval=gate, partitions=Static(["a", "b", "c"]))
+        def bom() -> int:
+            return 1
+
+        return Pipeline("shop", [bom])
+
+    keys = ["a", "b", "c"]
+    with opened("ann", pipeline(replace(STRICT, quorum=1)), hold=True) as flow:
+        for key in keys:
+            flow.run(["bom"], partition=key)
+        for asked in flow.approvals.requests():
+            decide(opened, "approve", "bob", hold=True, id=asked.id)
+    with opened("ann", pipeline(None), hold=True) as flow:
+        waiting = [flow.run(["bom"], partition=key, force=True).run_id for key in keys]
+        first, *others = flow.approvals.requests()
+        assert [asked.kind for asked in (first, *others)] == ["weakening"] * 3
+        decide(opened, "approve", "eve", hold=True, id=first.id)
+        assert [flow.approvals.find(asked.id).status for asked in (first, *others)] == ["approved", "invalidated", "invalidated"]
+        assert [flow.resume(run_id).status for run_id in waiting] == ["success"] * 3
+        assert flow.approvals.requests() == []
+        assert [str(finding) for finding in flow.doctor() if finding.level == "fail"] == []
         assert flow.audit.verify().checked.findings == []
 
 
