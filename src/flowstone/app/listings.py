@@ -18,7 +18,7 @@ from flowstone.execution import plan as plans
 from flowstone.foundation.errors import SettingsError, did_you_mean
 from flowstone.foundation.serialize import to_json
 from flowstone.ledger.lineage import Walk
-from flowstone.stores import approvals, errors, events, materializations, outputs, processes, runs
+from flowstone.stores import approvals, audit_questions, errors, events, materializations, outputs, processes, runs
 from flowstone.stores import lineage as edges
 from flowstone.stores.database import Connection
 from flowstone.stores.records import (
@@ -45,6 +45,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     edges: list[EdgeRecord]
     errors: list[ErrorRecord]
     events: int
+    entries: int
+    """Entries of the audit log about it."""
     approvals: list[ApprovalRecord]
     """What it has asked people, and what else its steps wait for."""
     cancel: str = ""
@@ -77,6 +79,7 @@ def run_view(deployment: Deployment, connection: Connection, id: str) -> RunView
         edges=edges.edges_into(connection, [output.id for output in used.values() if output.run_id == run.id]),
         errors=errors.read(connection, project, run_id=run.id, limit=1000),
         events=events.count(connection, run.id),
+        entries=audit_questions.count_of_run(connection, run.id),
         approvals=_asked(connection, project, rows),
         cancel=cancel.message(connection, project, run.id) if run.cancel_requested_at or run.status == "cancelled" else "",
     )

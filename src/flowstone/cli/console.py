@@ -18,6 +18,7 @@ from flowstone.assets.keys import decode_key, display_key
 from flowstone.assets.pipeline import Pipeline
 from flowstone.cli.approval_words import waits
 from flowstone.cli.lines import moment, place
+from flowstone.cli.runs import recorded
 from flowstone.cli.words import bytes_of, counted, seconds
 from flowstone.events.catalogue import (
     CheckpointRequested,
@@ -243,12 +244,8 @@ def footer(flow: FlowStone, result: RunResult, console: Console) -> None:
     console.print(Text(f"\n{view.run.id} {result.status}: {steps}"))
     if result.status == "cancelled":
         console.print(Text(one_line(f"Ended: {view.cancel}")))
-    recorded = [
-        counted(len(view.materializations), "materialization"), counted(len(view.attempts), "attempt"),
-        counted(view.events, "event"),
-        counted(len(view.edges), "lineage edge"), counted(len(view.errors), "error"),
-    ]  # fmt: skip
-    console.print(Text(f"Recorded  {', '.join(recorded)}"))
+    for line in recorded(view):
+        console.print(Text(line))
     if result.failed:
         first = result.failed[0]
         console.print(

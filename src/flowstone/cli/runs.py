@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from flowstone import FlowStone
+from flowstone.app.listings import RunView
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lines import WORDS, plain_of, say, say_json, say_rows, when, who
 from flowstone.cli.session import open_for_reading
-from flowstone.cli.words import seconds
+from flowstone.cli.words import counted, seconds
 from flowstone.stores.records import RunRecord
 from flowstone.stores.runs import APPROVAL, DECIDED
 
@@ -76,3 +79,18 @@ def steps(run: RunRecord, asked: list[str] | None = None) -> str:
     if "reason" in run.outcome:
         return f"waits for {', '.join(asked[:LISTED])}{', ...' if len(asked) > LISTED else ''}" if asked else why_waits(run)
     return ", ".join(f"{count:,} {WORDS.get(name, name)}" for name, count in run.outcome.items() if count)
+
+
+def recorded(view: RunView) -> list[str]:
+    """What was recorded of a run, in lines of at most 100 columns.
+
+    Every run has the first five figures; audit entries and requests for approval are told where there are some.
+    """
+    always = {
+        "materialization": len(view.materializations), "attempt": len(view.attempts), "event": view.events,
+        "lineage edge": len(view.edges), "error": len(view.errors),
+    }  # fmt: skip
+    some = {"audit entry": view.entries, "approval": len(view.approvals)}
+    figures = {**always, **{word: number for word, number in some.items() if number}}
+    said = ", ".join(counted(number, word).replace(" ", "\xa0") for word, number in figures.items())
+    return [line.replace("\xa0", " ") for line in textwrap.wrap(f"Recorded  {said}", 100, subsequent_indent=" " * 10)]

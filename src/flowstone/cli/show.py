@@ -13,7 +13,7 @@ from flowstone.cli.errors import headline, show_error, show_group
 from flowstone.cli.grammar import json_option
 from flowstone.cli.lineage import label
 from flowstone.cli.lines import WORDS, place, plain_of, quoted, say, say_fields, say_json, say_rows, shown, when, who
-from flowstone.cli.runs import state, took, why_waits
+from flowstone.cli.runs import recorded, state, took, why_waits
 from flowstone.cli.session import open_for_reading, reading
 from flowstone.cli.words import bytes_of, counted, origin, seconds
 from flowstone.execution.decision import short
@@ -89,11 +89,8 @@ def _say_run(view: RunView) -> None:
         for step in view.steps
     )
     say()
-    figures = {
-        "materialization": len(view.materializations), "attempt": len(view.attempts), "event": view.events,
-        "lineage edge": len(view.edges), "error": len(view.errors),
-    }  # fmt: skip
-    say(f"Recorded  {', '.join(counted(number, word) for word, number in figures.items())}")
+    for line in recorded(view):
+        say(line)
     say(_next(view))
 
 

@@ -11,9 +11,10 @@ _AS_THEY_ARE = frozenset({"done", "reused", "skipped", "failed", "cancelled", "w
 
 
 def counted(number: int, word: str) -> str:
-    """``1 file``, ``2,000 files``, ``3 done``."""
-    plural = "" if number == 1 or word in _AS_THEY_ARE else "s"
-    return f"{number:,} {word}{plural}"
+    """``1 file``, ``2,000 files``, ``2 entries``, ``3 done``."""
+    if number == 1 or word in _AS_THEY_ARE:
+        return f"{number:,} {word}"
+    return f"{number:,} {word[:-1]}ies" if word.endswith("ry") else f"{number:,} {word}s"
 
 
 def seconds(nanoseconds: int) -> str:

@@ -226,6 +226,11 @@ def about(connection: Connection, project: str, run_id: str, subjects: Sequence[
     return sorted(found.values(), key=lambda row: row.seq or 0)
 
 
+def count_of_run(connection: Connection, run_id: str) -> int:
+    """How many entries are about a run."""
+    return int(connection.execute(select(func.count()).where(audit_entry.c.run_id == run_id)).scalar_one())
+
+
 def count_unsealed(connection: Connection) -> int:
     """How many entries have no place yet."""
     query = select(func.count()).select_from(audit.pending)
