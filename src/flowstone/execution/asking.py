@@ -185,7 +185,7 @@ def end(  # noqa: PLR0913 - what the entry of an end says
     assert ended is not None
     act = approval_acts.ended(ended, votes[-1] if votes else None)
     who = Who(by.id, by.identity)
-    services.audit.tell(tx, act, who, now, version=ended.version, run_id=ended.run_id, trace_id=ended.trace_id)
+    services.audit.tell(tx, act, who, now, run_id=ended.run_id, trace_id=ended.trace_id)
     return ended, release(tx, services, asked, status, reason, now, asking=asking)
 
 

@@ -81,7 +81,7 @@ class Verdicts:
 
     def tell(self, tx: Transaction, act: acts.Act, row: ApprovalRecord, who: Who, now: int) -> None:
         """Audit a change of the request."""
-        self._services.audit.tell(tx, act, who, now, version=row.version, run_id=row.run_id, trace_id=row.trace_id)
+        self._services.audit.tell(tx, act, who, now, run_id=row.run_id, trace_id=row.trace_id)
 
 
 def known(tx: Transaction, id: str) -> ApprovalRecord:

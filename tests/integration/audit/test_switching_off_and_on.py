@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from flowstone import FlowStone, Pipeline, asset
+from flowstone import Approval, FlowStone, Pipeline, asset
 from flowstone.foundation.settings import load
 
 
@@ -27,6 +27,12 @@ def broken(orders):
     raise ValueError(orders)
 
 
+@asset(approval=Approval("May we?", four_eyes=False, assurance="asserted"))
+def bill(orders):
+    """What people decide about."""
+    return len(orders)
+
+
 @pytest.fixture
 def opened(database_url, tmp_path, monkeypatch):
     """A function that opens a project in the one database, with auditing on or off; each is closed when the test ends."""
@@ -39,7 +45,7 @@ def opened(database_url, tmp_path, monkeypatch):
             "audit.seal": "auto", "retention.outputs": 1,
         }  # fmt: skip
         settings = load(start=tmp_path, arguments=arguments)
-        made.append(FlowStone(Pipeline("p", [orders, total, broken]), settings=settings, actor="dev"))
+        made.append(FlowStone(Pipeline("p", [orders, total, broken, bill]), settings=settings, actor="dev"))
         return made[-1]
 
     yield open_
@@ -48,9 +54,15 @@ def opened(database_url, tmp_path, monkeypatch):
 
 
 def work(flow):
-    """Whatever may be done: runs, failures, decisions, holds and their end, outputs withdrawn, given up and erased."""
+    """Whatever may be done: runs, failures, decisions, holds and their end, outputs withdrawn, given up and erased.
+
+    Of the requests for approval some are void, one is approved, one is rejected, and one stays open.
+    """
     for _ in range(2):
         flow.run(force=True)
+    for decide in (flow.approvals.approve, flow.approvals.reject):
+        decide(flow.approvals.requests()[0].id, "looked at it")
+        flow.run("bill", force=True)
     for group in flow.error_groups(status="open"):
         flow.resolve_errors(group.id, reason="known")
     for hold in flow.holds():
