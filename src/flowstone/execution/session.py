@@ -82,7 +82,7 @@ class Session:
             pinned = {item.output for step in self.plan.steps for item in step.inputs if item.output}
             ended = {ending.output for ending in self.schedule.endings.values() if ending.output}
             self._outputs = outputs.find(connection, pinned | ended) if pinned | ended else {}
-            self._asked = approvals.open_places(connection, self.services.project, assets)
+            self._asked = approvals.open_places(connection, self.services.project)
             self._weakened = weakened_gates(connection, self.services, self.pipeline, assets)
         self._outputs |= {record.id: record for record in self._current.values()}
         for step in self.plan.steps:

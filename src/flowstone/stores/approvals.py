@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, literal_column, select, update
 
 from flowstone.foundation.errors import NotFoundError
 from flowstone.foundation.serialize import from_json, to_json
@@ -126,14 +126,10 @@ def open_at(connection: Connection, project: str, asset: str, partition: str) ->
     return _record(row) if row is not None else None
 
 
-def open_places(connection: Connection, project: str, assets: Iterable[str]) -> set[tuple[str, str]]:
-    """The partitions of these assets that have an open request."""
-    wanted, found = list(assets), set[tuple[str, str]]()
-    for begin in range(0, len(wanted), 500):
-        mine = (approval.c.project == project, approval.c.asset.in_(wanted[begin : begin + 500]))
-        query = select(approval.c.asset, approval.c.partition).where(*mine, approval.c.status == "pending")
-        found |= {(row[0], row[1]) for row in connection.execute(query)}
-    return found
+def open_places(connection: Connection, project: str) -> set[tuple[str, str]]:
+    """Every asset's partition that has an open request."""
+    pending = (approval.c.project == project, approval.c.status == literal_column("'pending'"))  # as the partial index has it
+    return {(row[0], row[1]) for row in connection.execute(select(approval.c.asset, approval.c.partition).where(*pending))}
 
 
 def given(connection: Connection, project: str, asset: str, partition: str, digest: str) -> list[tuple[str, int]]:

@@ -108,7 +108,7 @@ def test_a_process_that_begins_beside_a_sealer_finds_no_fault(flow, make_flow, m
 
 
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from flowstone import FlowStone
 from flowstone.foundation.errors import AuditError
@@ -129,6 +129,7 @@ with FlowStone(settings=load(start=folder, arguments=arguments), actor=name) as 
             except AuditError as error:
                 assert "try again" in (error.hint or ""), error
         (folder / name).write_text(str(number))
+        time.sleep(0.05)  # SQLite's WAL cannot be emptied while it is read without a pause, and is read ever more slowly
 """
 
 
