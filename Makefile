@@ -40,7 +40,7 @@ floors: $(VENV)/.dev  ## import-linter: who may import whom; deptry: declared an
 bench: $(VENV)/.dev  ## measure the budgets on this machine and print them
 	@$(BIN)/python -m benchmarks
 
-prove: $(VENV)/.dev servers  ## everything, with the long matrices: random kills, deaths at every statement, 2,000 examples a property (a quarter of an hour)
+prove: $(VENV)/.dev servers  ## everything, with the long matrices: kills, races, attacks, 2,000 examples a property (about two hours)
 	@HYPOTHESIS_PROFILE=prove $(PYTEST) -n auto --dist worksteal -m "prove or not prove" tests
 
 api: $(VENV)/.dev  ## write tests/architecture/public_api.txt again, after a wanted change of the public names
