@@ -188,10 +188,16 @@ def meet(given: dict[str, Any]) -> None:
 
 def forked(given: dict[str, Any]) -> int:
     """Start a process that does what *given* says, and leaves what that returns in the file of its number."""
+    begun, begins = os.pipe()
     child = os.fork()
     if child:
+        os.close(begins)
+        os.read(begun, 1)  # until the child leads a group of its own: before that nobody could kill it as one
+        os.close(begun)
         return child
     os.setsid()
+    os.close(begun)
+    os.close(begins)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     out = os.open(f"{given['notes']}.{os.getpid()}", os.O_WRONLY | os.O_CREAT)
     for descriptor in (1, 2):
