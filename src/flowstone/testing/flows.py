@@ -52,6 +52,7 @@ def isolated_settings(
         audit=AuditSettings(state=_state(folder)),
         approvals=ApprovalSettings(**(approvals or {})),
         config=dict(config or {}),
+        sources={"approvals.machines": "argument"},  # set: whether the tests run on a build server decides nothing
     )
 
 
