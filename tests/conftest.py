@@ -236,16 +236,26 @@ def all_settled(flow: Any) -> bool:
 
 
 @pytest.fixture
-def check_totals() -> Callable[[Any], dict[str, dict[tuple[str, ...], float]]]:
-    """A function that fails unless the metrics of a FlowStone tell what its store has; it returns what they tell.
+def settled() -> Callable[[Any], None]:
+    """A function that waits until everything a FlowStone recorded can be folded, and so be pruned.
 
-    It waits until everything recorded can be folded: others use the same server, and their transactions hold events back.
+    Others use the same server, and on PostgreSQL their open transactions hold events back.
     """
 
-    def check(flow: Any) -> dict[str, dict[tuple[str, ...], float]]:
+    def wait(flow: Any) -> None:
         until = time.monotonic() + 30
         while not all_settled(flow) and time.monotonic() < until:
             time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def check_totals(settled: Callable[[Any], None]) -> Callable[[Any], dict[str, dict[tuple[str, ...], float]]]:
+    """A function that fails unless the metrics of a FlowStone tell what its store has; it returns what they tell."""
+
+    def check(flow: Any) -> dict[str, dict[tuple[str, ...], float]]:
+        settled(flow)
         told = totals_told(flow)
         assert told == totals_stored(flow)
         return told

@@ -78,12 +78,6 @@ def library(tmp_path, database_url):
         yield flow
 
 
-@pytest.fixture
-def settled(check_totals):
-    """A function that waits until everything recorded is folded: on PostgreSQL others' transactions hold events back."""
-    return check_totals
-
-
 # -- every ending ----------------------------------------------------------------------------------------------------------
 
 
@@ -168,9 +162,9 @@ def test_what_a_cancelled_run_had_begun_is_counted_as_cancelled(tmp_path, databa
     ]
 
 
-def test_exemplars_lead_to_the_run_and_its_trace(library, settled):
+def test_exemplars_lead_to_the_run_and_its_trace(library, check_totals):
     """The newest measurement of each bucket names a run that the store knows, and that run's trace."""
-    settled(library)
+    check_totals(library)
     run = library.runs()[0]
     duration = samples(library, "flowstone_materialization_duration_seconds")[("library", "success")]
     (exemplar,) = duration.exemplars.values()
@@ -183,14 +177,14 @@ def test_exemplars_lead_to_the_run_and_its_trace(library, settled):
 # -- users' metrics --------------------------------------------------------------------------------------------------------
 
 
-def test_users_metrics_are_folded_by_who_never_imports_their_code(library, tmp_path, database_url, settled):
+def test_users_metrics_are_folded_by_who_never_imports_their_code(library, tmp_path, database_url, check_totals):
     """An exporter without a pipeline has the metrics from the stored definition."""
     library.emit(BookLent, title="Emma", pages=400)
     library.emit(BookLent, title="Emma")
-    settled(library)
+    check_totals(library)
 
     with isolated_flow(home=tmp_path, database_url=database_url) as exporter:
-        settled(exporter)
+        check_totals(exporter)
         assert values(exporter, LENT.name) == {("Emma",): 2}
         assert values(exporter, PAGES.name) == {(): 400}
         assert [family.name for family in exporter.metrics()] == [metric.name for metric in [*METRICS, LENT, PAGES]]
@@ -206,14 +200,14 @@ def test_every_metric_is_there_before_anything_has_happened(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-def test_beyond_the_cap_the_total_is_exact_and_it_is_said_once(tmp_path, database_url, settled, caplog):
+def test_beyond_the_cap_the_total_is_exact_and_it_is_said_once(tmp_path, database_url, check_totals, caplog):
     """With metrics.max_series = 3, further titles are counted together, the overflow has a figure, and one line says so."""
     chosen = dataclasses.replace(isolated_settings(tmp_path, database_url=database_url), metrics=MetricSettings(max_series=3))
     with FlowStone(one_asset("library", [LENT]), settings=chosen) as flow, caplog.at_level(logging.WARNING, "flowstone.metrics"):
         flow.run()
         for title in "ABCDEFG":
             flow.emit(BookLent, title=title)
-            settled(flow)
+            check_totals(flow)
 
         found = values(flow, LENT.name)
         overflow = values(flow, "flowstone_cardinality_overflow_total")
@@ -225,11 +219,11 @@ def test_beyond_the_cap_the_total_is_exact_and_it_is_said_once(tmp_path, databas
     ]
 
 
-def test_a_changed_definition_is_counted_from_the_beginning_and_no_other(library, tmp_path, database_url, settled):
+def test_a_changed_definition_is_counted_from_the_beginning_and_no_other(library, tmp_path, database_url, check_totals):
     """Another label set begins anew and catches up with the whole record; a new metric too; what did not change goes on."""
     for title in ("Emma", "Persuasion"):
         library.emit(BookLent, title=title, pages=10)
-    settled(library)
+    check_totals(library)
     assert values(library, LENT.name) == {("Emma",): 1, ("Persuasion",): 1}
     runs = values(library, "flowstone_run_total")
 
@@ -237,7 +231,7 @@ def test_a_changed_definition_is_counted_from_the_beginning_and_no_other(library
     mean = Metric.distribution("acme_book_pages", BookLent, measurement="pages", buckets=[5, 50])
     with isolated_flow(one_asset("library", [all_lent, PAGES, mean]), home=tmp_path, database_url=database_url) as flow:
         flow.run()
-        settled(flow)
+        check_totals(flow)
         assert values(flow, LENT.name) == {(): 1}
         assert samples(flow, mean.name)[()].counts == (0, 2, 0)
         assert values(flow, PAGES.name) == {(): 20}
@@ -247,13 +241,13 @@ def test_a_changed_definition_is_counted_from_the_beginning_and_no_other(library
     assert check == {()}
 
 
-def test_two_pipelines_that_define_a_metric_differently_do_not_fight(library, tmp_path, database_url, settled, caplog):
+def test_two_pipelines_that_define_a_metric_differently_do_not_fight(library, tmp_path, database_url, check_totals, caplog):
     """The definition of the first pipeline by name counts, for every exporter; the other is said in the log."""
     other = Metric.counter(LENT.name, BookLent)
     with isolated_flow(one_asset("zoo", [other]), home=tmp_path, database_url=database_url) as flow:
         flow.run()
         flow.emit(BookLent, title="Emma")
-        settled(flow)
+        check_totals(flow)
         for exporter in (flow, library, flow):
             assert values(exporter, LENT.name) == {("Emma",): 1}
 
@@ -264,13 +258,13 @@ def test_two_pipelines_that_define_a_metric_differently_do_not_fight(library, tm
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7])
-def test_the_size_of_a_page_changes_nothing(library, tmp_path, database_url, settled, monkeypatch, page):
+def test_the_size_of_a_page_changes_nothing(library, tmp_path, database_url, check_totals, monkeypatch, page):
     """Folded one by one, or by any other number at once, the figures are the same."""
     monkeypatch.setattr(series, "PAGE", page)
     for title in "ABCAB":
         library.emit(BookLent, title=title, pages=3)
 
-    settled(library)
+    check_totals(library)
 
     assert values(library, LENT.name) == {("A",): 2, ("B",): 2, ("C",): 1}
     assert values(library, PAGES.name) == {(): 15}
@@ -306,9 +300,9 @@ def test_two_exporters_and_three_workers_at_once_count_everything_once(tmp_path,
     assert sum(told["flowstone_run_total"].values()) == 25
 
 
-def test_who_is_overtaken_reads_again(library, tmp_path, database_url, settled, monkeypatch):
+def test_who_is_overtaken_reads_again(library, tmp_path, database_url, check_totals, monkeypatch):
     """Another process folds the same events between reading and writing: nothing is counted twice, and all of it once."""
-    settled(library)
+    check_totals(library)
     library.emit(BookLent, title="Emma", pages=1)
     library.emit(BookLent, title="Emma", pages=1)
     real, turns = series.page, itertools.count()
@@ -318,7 +312,7 @@ def test_who_is_overtaken_reads_again(library, tmp_path, database_url, settled, 
             found = real(connection, *arguments)
             if next(turns) == 0:
                 monkeypatch.setattr(series, "page", real)
-                settled(quicker)
+                check_totals(quicker)
                 assert values(quicker, LENT.name) == {("Emma",): 2}
             return found
 
@@ -344,12 +338,12 @@ def test_two_projects_of_a_store_have_totals_of_their_own(tmp_path, database_url
     assert told == [{("shared", "success"): 1.0}, {("shared", "success"): 2.0}]
 
 
-def test_a_late_commit_is_counted_once(postgres_url, tmp_path, settled):
+def test_a_late_commit_is_counted_once(postgres_url, tmp_path, check_totals):
     """A transaction that wrote first and commits last: its event is folded after the others, although its number is lower."""
     insert = "INSERT INTO event (project, at, name, payload) VALUES ('test', 1, 'test.book.lent', %s)"
     with isolated_flow(one_asset("library", [LENT]), home=tmp_path, database_url=postgres_url) as flow:
         flow.run()
-        settled(flow)
+        check_totals(flow)
         with psycopg.connect(postgres_url) as slow, psycopg.connect(postgres_url) as quick:
             slow.execute(insert, ('{"at":1,"title":"slow"}',))
             quick.execute(insert, ('{"at":1,"title":"quick"}',))
@@ -357,7 +351,7 @@ def test_a_late_commit_is_counted_once(postgres_url, tmp_path, settled):
             before = values(flow, LENT.name)
             slow.commit()
         flow.run()
-        settled(flow)
+        check_totals(flow)
 
         assert before == {}
         assert values(flow, LENT.name) == {("slow",): 1, ("quick",): 1}
@@ -381,13 +375,13 @@ def refuse_writing(flow, url):
         backend.end(cursor)
 
 
-def test_where_nothing_can_be_written_the_rest_is_folded_in_memory(library, tmp_path, database_url, settled, caplog):
+def test_where_nothing_can_be_written_the_rest_is_folded_in_memory(library, tmp_path, database_url, check_totals, caplog):
     """The metrics of a database that is read-only are those of its record; a prune, which needs them stored, is refused."""
-    settled(library)
+    check_totals(library)
     library.emit(BookLent, title="Emma", pages=7)
     with isolated_flow(home=tmp_path, database_url=database_url) as exporter:
         refuse_writing(exporter, database_url)
-        settled(exporter)
+        check_totals(exporter)
 
         assert [values(exporter, PAGES.name) for _ in range(2)] == [{(): 7}] * 2
         with exporter._deployment.reading().reading() as connection:
@@ -404,7 +398,7 @@ def test_where_nothing_can_be_written_the_rest_is_folded_in_memory(library, tmp_
 
 
 @pytest.mark.parametrize("folded_before", [True, False])
-def test_totals_outlive_the_events_they_were_folded_from(tmp_path, database_url, check_totals, folded_before):
+def test_totals_outlive_the_events_they_were_folded_from(tmp_path, database_url, settled, check_totals, folded_before):
     """A prune folds first: whether or not anybody had asked for metrics, they tell afterwards what the store has."""
     clock = MovableClock()
     chosen = dataclasses.replace(isolated_settings(tmp_path, database_url=database_url), retention=RetentionSettings(events=DAY))
@@ -415,6 +409,7 @@ def test_totals_outlive_the_events_they_were_folded_from(tmp_path, database_url,
         if folded_before:
             check_totals(flow)
         clock.advance(timedelta(days=3))
+        settled(flow)
         gone = {part.kind: part.removed for part in flow.prune()}
         told = check_totals(flow)
         left = flow.events(names=["flowstone.run.stop", "flowstone.materialization.*"])
@@ -429,14 +424,14 @@ def test_totals_outlive_the_events_they_were_folded_from(tmp_path, database_url,
     assert after["flowstone_run_total"] == {("library", "success"): 4}
 
 
-def test_what_is_not_folded_is_not_pruned(tmp_path, postgres_url, settled):
+def test_what_is_not_folded_is_not_pruned(tmp_path, postgres_url, check_totals):
     """An old event whose transaction commits after the prune has folded stays, and is counted by the next fold."""
     clock = MovableClock()
     chosen = dataclasses.replace(isolated_settings(tmp_path, database_url=postgres_url), retention=RetentionSettings(events=DAY))
     insert = "INSERT INTO event (project, at, name, payload) VALUES ('test', 1, 'test.book.lent', %s)"
     with FlowStone(one_asset("library", [LENT]), settings=chosen, clock=clock) as flow:
         flow.run()
-        settled(flow)
+        check_totals(flow)
         clock.advance(timedelta(days=3))
         with psycopg.connect(postgres_url) as slow:
             slow.execute(insert, ('{"at":1,"title":"slow"}',))
@@ -446,7 +441,7 @@ def test_what_is_not_folded_is_not_pruned(tmp_path, postgres_url, settled):
             slow.commit()
         left = {happened.payload["title"] for happened in flow.events(names=["test.*"])}
         flow.run()
-        settled(flow)
+        check_totals(flow)
 
         assert values(flow, LENT.name) == {("slow",): 1, ("quick",): 1}
 
@@ -461,7 +456,7 @@ def urls(tmp_path, new_postgres_url):
 
 
 @pytest.mark.parametrize("kinds", [*itertools.product(["sqlite", "postgres"], repeat=2)], ids=" to ".join)
-def test_totals_after_a_restore_are_those_of_the_backup(tmp_path, urls, kinds, settled, check_totals):
+def test_totals_after_a_restore_are_those_of_the_backup(tmp_path, urls, kinds, check_totals):
     """Into whichever database: what was folded stays, what was not is folded once, and what comes is counted on top."""
     before, after = map(urls, kinds)
     file = tmp_path / "backup.db"
@@ -483,7 +478,7 @@ def test_totals_after_a_restore_are_those_of_the_backup(tmp_path, urls, kinds, s
             lent |= {("late",): 1.0, ("early",): 1.0}
         else:
             flow.emit(BookLent, title="folded")
-            settled(flow)
+            check_totals(flow)
         flow.emit(BookLent, title="not folded")
         flow.backup(file)
 

@@ -20,8 +20,8 @@ from flowstone.testing import MovableClock, isolated_settings
 class World:
     """A pipeline whose values are told from outside, and a FlowStone with a retention."""
 
-    def __init__(self, home, url, retention, clock):
-        self.value, self.home = 0, home
+    def __init__(self, home, url, retention, clock, settled):
+        self.value, self.home, self._settled = 0, home, settled
         self.clock = clock
         settings = dataclasses.replace(isolated_settings(home, database_url=url), retention=retention)
         self.flow = FlowStone(self.pipeline(), settings=settings, actor="ann", clock=clock)
@@ -48,6 +48,11 @@ class World:
             self.clock.advance(1)
         return made
 
+    def prune(self):
+        """Remove what is old, once nothing that others do on the server holds events back."""
+        self._settled(self.flow)
+        return self.flow.prune()
+
     def kept(self, name="orders"):
         return [v.output.version for v in self.flow.outputs(name)]
 
@@ -62,13 +67,13 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path, database_url):
+def world(tmp_path, database_url, settled):
     """A function from a retention to a :class:`World`; those it made are closed when the test ends."""
     made = []
 
     def make(**kept):
         given = RetentionSettings(**{"outputs": 2, **kept})
-        made.append(World(tmp_path / "home", database_url, given, MovableClock(datetime.now(UTC))))
+        made.append(World(tmp_path / "home", database_url, given, MovableClock(datetime.now(UTC)), settled))
         return made[-1]
 
     yield make
@@ -113,7 +118,7 @@ def test_all_keeps_all(world):
     """With ``retention.outputs = "all"`` nothing is collected, by a run or by a prune."""
     w = world(outputs=None)
     w.make(1, 2, 3, 4)
-    w.flow.prune()
+    w.prune()
 
     assert w.kept() == [4, 3, 2, 1]
 
@@ -178,7 +183,7 @@ def test_what_a_waiting_run_made_is_kept_until_it_ends(world):
 
     assert w.kept() == [5, 2]
     resumed = w.flow.resume(id)
-    w.flow.prune()
+    w.prune()
 
     assert (resumed.status, w.flow.get("total", run_id=id)) == ("success", 2)
     assert w.kept() == [5]
@@ -222,7 +227,7 @@ def test_a_running_run_keeps_what_was_current_when_it_began(world, tmp_path):
     other.close()
 
     assert during[1] == [4, 3, 2, 1]
-    w.flow.prune()
+    w.prune()
     assert w.kept() == [4]
     assert w.faults() == []
 
@@ -248,7 +253,7 @@ def test_a_location_two_outputs_have_goes_with_the_last_of_them(world, database_
     change("UPDATE output SET location = 'orders/@none/shared.json', gone = '', gone_at = NULL WHERE asset = 'orders'")
     shared = w.home / "outputs" / "orders" / "@none" / "shared.json"
     next(path for path in w.files() if "orders" in str(path)).rename(shared)
-    w.flow.prune()
+    w.prune()
 
     assert [v.output.version for v in w.flow.outputs("orders", which="gone")] == [1]
     assert shared.exists()
@@ -273,7 +278,7 @@ def test_collecting_never_fails_the_run(world, monkeypatch, caplog):
     result = w.flow.run(force=True)
     monkeypatch.undo()
     left = w.faults()
-    w.flow.prune()
+    w.prune()
 
     assert result.ok
     assert [(f.subject, f.fix) for f in left] == [("output files", "flowstone db prune")]
@@ -292,7 +297,7 @@ def test_a_prune_removes_what_is_old_and_nothing_else(world):
     (new,) = w.make(3)
     before = {id: len(w.flow.events(run_id=id)) for id in (*old, new)}
     planned, again = w.flow.prune(dry_run=True), w.flow.prune(dry_run=True)
-    done = {part.kind: part.removed for part in w.flow.prune()}
+    done = {part.kind: part.removed for part in w.prune()}
 
     assert {part.kind: part.removed for part in planned} == done
     assert planned == again
@@ -307,7 +312,7 @@ def test_a_prune_removes_what_is_old_and_nothing_else(world):
         "logs": 2, "errors": 1,
     }  # fmt: skip
     assert w.faults() == []
-    assert all(part.removed == 0 for part in w.flow.prune() if part.kind != "processes")
+    assert all(part.removed == 0 for part in w.prune() if part.kind != "processes")
 
 
 def test_a_prune_in_small_steps_ends_at_the_same_state(world, monkeypatch):
@@ -324,7 +329,7 @@ def test_a_prune_in_small_steps_ends_at_the_same_state(world, monkeypatch):
         seen.append((len(with_events), [f.subject for f in w.flow.doctor() if f.level == "fail"]))
 
     w.flow.attach("look", "flowstone.db.pruned", look)
-    done = {part.kind: part.removed for part in w.flow.prune()}
+    done = {part.kind: part.removed for part in w.prune()}
     told = w.events("flowstone.db.pruned")
 
     assert len([e for e in told if e["kind"] == "events"]) > 5
@@ -340,7 +345,7 @@ def test_each_kind_has_a_length_of_its_own(world):
         w = world(**kept)
         failed, _ = w.make(-1, 1)
         w.clock.advance(2 * 86_400)
-        done = {part.kind: part.removed for part in w.flow.prune()}
+        done = {part.kind: part.removed for part in w.prune()}
 
         assert (done["errors"], done["events"] > 0) == ((1, False) if kept["errors"] else (0, True))
         assert (len(w.flow.errors(run_id=failed)), len(w.flow.logs(failed))) == ((0, 0) if kept["errors"] else (1, 1))
@@ -355,7 +360,7 @@ def test_what_is_held_or_not_ended_is_not_pruned(world):
     hold = w.flow.hold(run_id=held, reason="court case")
     waiting = interrupted(w, 2)
     w.clock.advance(10 * 86_400)
-    done = {part.kind: part.removed for part in w.flow.prune()}
+    done = {part.kind: part.removed for part in w.prune()}
 
     assert (done["errors"], done["logs"]) == (0, 1)
     assert len(w.flow.errors()) == 1
@@ -364,7 +369,7 @@ def test_what_is_held_or_not_ended_is_not_pruned(world):
     assert w.faults() == [f for f in w.faults() if f.subject == "runs"]
 
     w.flow.release(hold.id, reason="over")
-    assert {part.kind: part.removed for part in w.flow.prune()}["errors"] == 1
+    assert {part.kind: part.removed for part in w.prune()}["errors"] == 1
 
 
 def test_the_newest_event_is_never_pruned(world, change):
@@ -373,7 +378,7 @@ def test_the_newest_event_is_never_pruned(world, change):
     w.make(1)
     w.clock.advance(10)
     newest = w.flow.events(limit=100_000)[-1].id
-    w.flow.prune()
+    w.prune()
     left = w.flow.events(limit=100_000)
 
     assert [event.name for event in left] == ["flowstone.run.stop", *["flowstone.db.pruned"] * (len(left) - 1)]
@@ -388,7 +393,7 @@ def test_rows_of_ended_processes_go(world):
         with FlowStone(settings=w.flow.settings, clock=w.clock) as other:
             other.prune()
     w.clock.advance(2 * 86_400)
-    done = {part.kind: part.removed for part in w.flow.prune()}
+    done = {part.kind: part.removed for part in w.prune()}
 
     assert done["processes"] == 2
     assert w.flow.explain("orders").output is not None
@@ -423,7 +428,7 @@ def test_only_files_that_are_ours_and_in_nobodys_use_go(world):
     for path in others:
         path.write_text("left")
     planned = [part for part in w.flow.prune(dry_run=True) if part.kind == "files"]
-    (done,) = [part for part in w.flow.prune() if part.kind == "files"]
+    (done,) = [part for part in w.prune() if part.kind == "files"]
 
     assert [(p.removed, p.bytes) for p in planned] == [(done.removed, done.bytes)] == [(1, 4)]
     assert not orphan.exists()
@@ -441,9 +446,9 @@ def test_a_young_file_is_left_alone(world):
     linked = stored.with_name(f"{run}-1-zzzzzzzz_1.json")
     linked.hardlink_to(stored)
 
-    assert [part.removed for part in w.flow.prune() if part.kind == "files"] == [0]
+    assert [part.removed for part in w.prune() if part.kind == "files"] == [0]
     w.clock.advance(2 * 3_600)
-    assert [part.removed for part in w.flow.prune() if part.kind == "files"] == [1]
+    assert [part.removed for part in w.prune() if part.kind == "files"] == [1]
     assert w.flow.get("orders") == [1]
 
 
