@@ -300,11 +300,12 @@ def test_two_exporters_and_three_workers_at_once_count_everything_once(tmp_path,
     assert sum(told["flowstone_run_total"].values()) == 25
 
 
-def test_who_is_overtaken_reads_again(library, tmp_path, database_url, check_totals, monkeypatch):
+def test_who_is_overtaken_reads_again(library, tmp_path, database_url, settled, check_totals, monkeypatch):
     """Another process folds the same events between reading and writing: nothing is counted twice, and all of it once."""
     check_totals(library)
     library.emit(BookLent, title="Emma", pages=1)
     library.emit(BookLent, title="Emma", pages=1)
+    settled(library)
     real, turns = series.page, itertools.count()
     with isolated_flow(home=tmp_path, database_url=database_url) as quicker:
 

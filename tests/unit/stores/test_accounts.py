@@ -75,7 +75,7 @@ SHOP = Pipeline("shop", [fine, flaky, bad, behind, skips])
 BROKEN = Pipeline("broken", [sales, change])
 
 
-def fill(home, url):
+def fill(home, url, settled=lambda flow: None):
     """Make a store with a failed run, one that reuses, one that could not be planned, and decisions about groups of errors."""
     with isolated_flow(SHOP, home=home, database_url=url) as flow:
         flow.run()
@@ -83,6 +83,7 @@ def fill(home, url):
         groups = {group.type: group.id for group in flow.error_groups()}
         flow.resolve_errors(groups["TimeoutError"], reason="the network is mended")
         flow.mute_errors(groups["ValueError"], reason="known")
+        settled(flow)
         flow.metrics()
     with isolated_flow(BROKEN, home=home, database_url=url) as flow, pytest.raises(PlanError):
         flow.run()
@@ -192,9 +193,9 @@ def test_each_corruption_is_found(kept, tmp_path, corruption):
     assert subject in failing(home, url)
 
 
-def test_corruptions_are_found_on_a_server(tmp_path, postgres_url, postgres_server, new_postgres_url):
+def test_corruptions_are_found_on_a_server(tmp_path, postgres_url, postgres_server, new_postgres_url, settled):
     """What compares runs, errors and groups says the same of a PostgreSQL database."""
-    fill(tmp_path, postgres_url)
+    fill(tmp_path, postgres_url, settled)
     found = {}
     for name in ON_A_SERVER:
         url = new_postgres_url()
