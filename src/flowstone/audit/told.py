@@ -139,13 +139,14 @@ class Tales:
         return told_by(seq, os.pread(self._file.fileno(), size, begin), _decode_texts(disclosed) if disclosed else {})
 
     def _flush(self) -> None:
-        """Write what was told since the last time, in the order of the keys."""
+        """Write what was told since the last time, neighbours together: sorted by the first part of the keys, quickly."""
         if self._kept:
             self._file.write(b"".join(self._kept))
             self._kept = []
         if self._waiting:
             for kind, changes in self._untold.items():
-                told = [(kind, *key, *spot) for key, spot in sorted(changes.items(), key=itemgetter(0)) if spot is not None]
+                near = sorted(changes, key=itemgetter(0))
+                told = [(kind, *key, *spot) for key in near if (spot := changes[key]) is not None]
                 self._db.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?, ?, ?, ?, ?)", told)
                 gone = [(kind, *key) for key, spot in changes.items() if spot is None]
                 self._db.executemany("DELETE FROM told WHERE kind = ? AND a = ? AND b = ? AND c = ?", gone)
