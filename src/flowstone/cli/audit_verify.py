@@ -10,7 +10,7 @@ from flowstone.app.verifying import VerifyReport
 from flowstone.cli.audit_options import Verification, signers_option
 from flowstone.cli.audit_questions import entries
 from flowstone.cli.grammar import json_option
-from flowstone.cli.lines import iso, say, say_fields, say_json, say_rows, when
+from flowstone.cli.lines import iso, say, say_fields, say_json, when
 from flowstone.cli.session import open_for_reading
 from flowstone.cli.words import counted
 
@@ -109,7 +109,7 @@ def _say_checked(report: VerifyReport) -> None:
         ("anchors", ", ".join(name for name in report.anchors if name != "state")),
     ])  # fmt: skip
     if not set(report.anchors) - {"state"}:
-        say_rows([("anchors     ", _LOCAL[0]), ("", _LOCAL[1])])
+        say_fields([("anchors", _LOCAL[0]), ("", _LOCAL[1])])
 
 
 def _plain(report: VerifyReport) -> dict[str, Any]:
