@@ -107,7 +107,8 @@ def _one_by_one(connection: Connection, project: str, runs: int, *, thorough: bo
     if wrong:
         return [_agree(*row, "") for row in wrong]
     all_ = "" if thorough or found.runs == runs else f" of {runs:,}; flowstone doctor --all compares all that were not pruned"
-    text = f"attempts, errors, groups and metrics agree with their events, in {found.runs:,} runs{all_}"
+    examined = f"{found.runs:,} run{'' if found.runs == 1 else 's'}"
+    text = f"attempts, errors, groups and metrics agree with their events, in {examined}{all_}"
     return [Finding("ok", "one by one", text)]
 
 

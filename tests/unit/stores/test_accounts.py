@@ -241,5 +241,5 @@ def test_a_store_is_compared_in_bounded_time(flow, monkeypatch):
     def said(**how):
         return next(finding.text for finding in made.doctor(**how) if finding.subject == "one by one")
 
-    assert "in 1 runs of 4; flowstone doctor --all" in said()
+    assert "in 1 run of 4; flowstone doctor --all" in said()
     assert said(thorough=True).endswith("in 4 runs")
