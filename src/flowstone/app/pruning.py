@@ -80,12 +80,11 @@ class Prune:
         return _sum(found)
 
     def _folded(self) -> dict[str, int]:
-        """Which events are in the metrics, which is all there are now: no other may go."""
-        if self._dry:
-            return {}
-        done = Fold(self._database, self._project, self._most).run(must_store=True)
+        """Which events are in the metrics, which is all that can be there now: no other may go."""
+        done = None if self._dry else Fold(self._database, self._project, self._most).run(must_store=True)
         with self._database.reading() as connection:
-            return places(connection).bounds(done.until)
+            order = places(connection)
+            return order.bounds(order.end() if done is None else done.until)
 
     def _errors(self, kept: int | None) -> Amount:
         if kept is None:
