@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
+from struct import Struct
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -57,14 +58,18 @@ class Line(NamedTuple):
     told: Told
 
 
-Spot = tuple[int | None, int, int, bytes | None]
-"""Where an entry is kept: its place in the log, that of its bytes in the file, their number, and what it discloses, as JSON."""
+Spot = int
+"""Where in the file an entry is kept."""
+_HEAD = Struct("<qII")
+"""Before each entry in the file: its place in the log or -1, and how many bytes it and, as JSON, what it discloses have."""
+AT_ONCE = 1_024
+"""Bytes of the file that are read at once: most entries have fewer."""
 
 
 class Tales:
     """What was told last of each record, by kind and key. Keys of one kind are of one shape: a number, or up to three texts.
 
-    Entries are kept one behind the other in a file, and told of in a table of where each is.
+    Entries are kept one behind the other in a file. For each kind a table tells where that of each key is.
     """
 
     def __init__(self) -> None:
@@ -72,6 +77,7 @@ class Tales:
         self._file, self._end = Path(self._folder.name, "entries").open("w+b", buffering=0), 0  # noqa: SIM115 - closed with it
         self._kept: list[bytes] = []
         self._untold: dict[str, dict[Key, Spot | None]] = defaultdict(dict)
+        self._kinds: set[str] = set()
         self._waiting = 0
         self._numbered: list[Key] = []
         self._db = sqlite3.connect(Path(self._folder.name, "told.db"), isolation_level=None)
@@ -79,7 +85,6 @@ class Tales:
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
             "PRAGMA cache_size = -16000",
-            "CREATE TABLE told (kind TEXT, a, b, c, seq, begin, size, disclosed, PRIMARY KEY (kind, a, b, c)) WITHOUT ROWID",
             "CREATE TABLE numbered (project, asset, partition, version, seq)",
             "BEGIN",
         ):
@@ -87,10 +92,12 @@ class Tales:
 
     def keep(self, seq: int | None, leaf: bytes, disclosed: Mapping[str, str]) -> Spot:
         """Keep an entry, so that it can be told of."""
-        kept, begin, size = self._kept, self._end, len(leaf)
-        kept.append(leaf)
-        self._end = begin + size
-        return seq, begin, size, _encode(disclosed) if disclosed else None
+        beside, spot = _encode(disclosed) if disclosed else b"", self._end
+        place = seq if type(seq) is int else -1  # who changes the database can put anything there
+        kept = _HEAD.pack(place, len(leaf), len(beside)) + leaf + beside
+        self._kept.append(kept)
+        self._end = spot + len(kept)
+        return spot
 
     def put(self, kind: str, spot: Spot | None, a: str | int, b: str = "", c: str = "") -> None:
         """What is told of the record from here on is at *spot*; ``None``: nothing is told of it any more."""
@@ -102,16 +109,17 @@ class Tales:
     def get(self, kind: str, key: Key) -> Told | None:
         """What is told of the record."""
         self._flush()
-        asked = "SELECT seq, begin, size, disclosed FROM told WHERE kind = ? AND a = ? AND b = ? AND c = ?"
-        found = self._db.execute(asked, (kind, *_filled(key))).fetchone()
-        return self._read(found) if found else None
+        if kind not in self._kinds:
+            return None
+        found = self._db.execute(f'SELECT spot FROM "{kind}" WHERE a = ? AND b = ? AND c = ?', _filled(key)).fetchone()
+        return self._read(found[0]) if found else None
 
     def every(self, kind: str) -> Iterator[Line]:
         """What is told of records of a kind, in the order of the keys."""
         self._flush()
-        query = "SELECT a, b, c, seq, begin, size, disclosed FROM told WHERE kind = ? ORDER BY a, b, c"
-        for a, b, c, *spot in self._db.execute(query, (kind,)):
-            yield Line((a, b, c), self._read(spot))
+        if kind in self._kinds:
+            for a, b, c, spot in self._db.execute(f'SELECT * FROM "{kind}" ORDER BY a, b, c'):
+                yield Line((a, b, c), self._read(spot))
 
     def number(self, place: Key, version: int, seq: int | None) -> None:
         """Note which version of a *place* (project, asset, partition) an output has whose entry is at *seq*."""
@@ -134,24 +142,38 @@ class Tales:
         self._file.close()
         self._folder.cleanup()
 
-    def _read(self, spot: Sequence[Any]) -> Told:
-        seq, begin, size, disclosed = spot
-        return told_by(seq, os.pread(self._file.fileno(), size, begin), _decode_texts(disclosed) if disclosed else {})
+    def _read(self, spot: Spot) -> Told:
+        file = self._file.fileno()
+        kept = os.pread(file, AT_ONCE, spot)
+        seq, size, beside = _HEAD.unpack_from(kept)
+        end = _HEAD.size + size
+        if len(kept) < end + beside:
+            kept = os.pread(file, end + beside, spot)
+        disclosed = _decode_texts(kept[end : end + beside]) if beside else {}
+        return told_by(None if seq < 0 else seq, kept[_HEAD.size : end], disclosed)
 
     def _flush(self) -> None:
-        """Write what was told since the last time, neighbours together: sorted by the first part of the keys, quickly."""
+        """Write what was told since the last time."""
         if self._kept:
             self._file.write(b"".join(self._kept))
             self._kept = []
         if self._waiting:
             for kind, changes in self._untold.items():
-                near = sorted(changes, key=itemgetter(0))
-                told = [(kind, *key, *spot) for key in near if (spot := changes[key]) is not None]
-                self._db.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?, ?, ?, ?, ?)", told)
-                gone = [(kind, *key) for key, spot in changes.items() if spot is None]
-                self._db.executemany("DELETE FROM told WHERE kind = ? AND a = ? AND b = ? AND c = ?", gone)
+                self._write(kind, changes)
             self._untold.clear()
             self._waiting = 0
+
+    def _write(self, kind: str, changes: dict[Key, Spot | None]) -> None:
+        """Neighbours together: sorted by the first part of the keys, quickly."""
+        if kind not in self._kinds:
+            self._db.execute(f'CREATE TABLE "{kind}" (a, b, c, spot, PRIMARY KEY (a, b, c)) WITHOUT ROWID')
+            self._kinds.add(kind)
+        near = sorted(changes, key=itemgetter(0))
+        told = [(*key, spot) for key in near if (spot := changes[key]) is not None]
+        self._db.executemany(f'INSERT OR REPLACE INTO "{kind}" VALUES (?, ?, ?, ?)', told)
+        if len(told) < len(near):
+            gone = [key for key in near if changes[key] is None]
+            self._db.executemany(f'DELETE FROM "{kind}" WHERE a = ? AND b = ? AND c = ?', gone)
 
     def _flush_numbers(self) -> None:
         self._db.executemany("INSERT INTO numbered VALUES (?, ?, ?, ?, ?)", self._numbered)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Integer,
     LargeBinary,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -77,9 +79,10 @@ def strange_values(connection: Connection, tables: Sequence[Table]) -> list[str]
     return found
 
 
-def _types_of(column: Column[Any]) -> list[str]:
+def _types_of(column: Column[Any]) -> list[ColumnElement[str]]:
+    """As literals: what is bound is compared more slowly, and this is asked of every value."""
     own = "blob" if isinstance(column.type, LargeBinary) else "integer" if isinstance(column.type, Integer) else "text"
-    return [own, "null"] if column.nullable else [own]
+    return [literal_column(f"'{name}'") for name in ([own, "null"] if column.nullable else [own])]
 
 
 AUDIT = (audit_log, audit_entry, audit_seal, audit_head, audit_disclosure, audit_redaction, audit_prune, audit_anchor)
