@@ -48,10 +48,10 @@ class World:
             self.clock.advance(1)
         return made
 
-    def prune(self):
-        """Remove what is old, once nothing that others do on the server holds events back."""
+    def prune(self, *, dry_run=False):
+        """Remove what is old, or count it, once nothing that others do on the server holds events back."""
         self._settled(self.flow)
-        return self.flow.prune()
+        return self.flow.prune(dry_run=dry_run)
 
     def kept(self, name="orders"):
         return [v.output.version for v in self.flow.outputs(name)]
@@ -296,7 +296,7 @@ def test_a_prune_removes_what_is_old_and_nothing_else(world):
     w.clock.advance(timedelta(days=100))
     (new,) = w.make(3)
     before = {id: len(w.flow.events(run_id=id)) for id in (*old, new)}
-    planned, again = w.flow.prune(dry_run=True), w.flow.prune(dry_run=True)
+    planned, again = w.prune(dry_run=True), w.prune(dry_run=True)
     done = {part.kind: part.removed for part in w.prune()}
 
     assert {part.kind: part.removed for part in planned} == done
@@ -427,7 +427,7 @@ def test_only_files_that_are_ours_and_in_nobodys_use_go(world):
     ]
     for path in others:
         path.write_text("left")
-    planned = [part for part in w.flow.prune(dry_run=True) if part.kind == "files"]
+    planned = [part for part in w.prune(dry_run=True) if part.kind == "files"]
     (done,) = [part for part in w.prune() if part.kind == "files"]
 
     assert [(p.removed, p.bytes) for p in planned] == [(done.removed, done.bytes)] == [(1, 4)]
